@@ -1,0 +1,260 @@
+"""IM-3D: draw an orbit, fit Gaussians, redraw from the fit, repeat.
+
+Melas-Kyriazi et al., "IM-3D: Iterative Multiview Diffusion and Reconstruction for High-Quality 3D
+Generation", 2024. Differs from the paper: any `OrbitModel` may stand for its video model; two more
+rings of views show top and bottom, which the paper's one ring leaves open; the drawn view from the
+photograph's side gives way to the photograph itself; the mesh comes from fused depth, without the
+optional refinement of its shape.
+"""
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+from torch import Generator
+
+from ..camera import Cameras, concatenate_cameras
+from ..gaussians import Gaussians
+from ..image import Foreground, Image
+from ..mesh import Asset
+from ..models import (
+    Elevation,
+    FeatureModel,
+    Matte,
+    OrbitModel,
+    PlainStages,
+    Report,
+    StageRunner,
+    silent,
+)
+from ..segment import frame_subject
+from ..splat.fit import fit_gaussians
+from ..splat.render import render_gaussians
+from ..views import Views
+from .surfacing import asset_from_gaussians
+
+
+@dataclass(frozen=True)
+class Im3d:
+    """Settings of the recipe; the defaults are ours unless a line says otherwise.
+
+    Attributes:
+        ring_views: Views on the ring at the photograph's elevation (the paper's 16).
+        more_rings: Elevation and number of views of further rings, degrees.
+        size_px: Side of the pictures that are drawn and fitted.
+        photo_px: Side of the framed photograph that the texture is taken from.
+        distance: Of the cameras, as the models were trained.
+        fov_deg: Vertical field of view, as the models were trained.
+        photo_elevation_deg: Elevation that the photograph was taken from; None estimates it.
+        draw_steps: Sampler steps of the first drawing (the paper's 40 evaluations).
+        redraw_steps: Sampler steps of each redrawing (the paper's 10).
+        redraw_after: Fitting steps after which the views are drawn anew (section 5.4: 500, 1000).
+        redraw_noise: Noise of each redrawing, 0 none, 1 all; the paper does not state it.
+        fit_steps: Fitting steps in all (the paper's 1,200).
+        mesh_resolution: Cells along a side of the grid that depth is fused in.
+        faces: Triangles of the mesh, at most.
+        texture_size: Side of the texture in pixels.
+    """
+
+    ring_views: int = 16
+    more_rings: tuple[tuple[float, int], ...] = ((60.0, 6), (-25.0, 4))
+    size_px: int = 128
+    photo_px: int = 512
+    distance: float = 1.5
+    fov_deg: float = 49.13
+    photo_elevation_deg: float | None = None
+    draw_steps: int = 20
+    redraw_steps: int = 10
+    redraw_after: tuple[int, ...] = (500, 1000)
+    redraw_noise: tuple[float, ...] = (0.5, 0.35)
+    fit_steps: int = 1200
+    mesh_resolution: int = 128
+    faces: int = 20_000
+    texture_size: int = 1024
+
+    def __post_init__(self) -> None:
+        """Refuse settings that contradict each other."""
+        if len(self.redraw_after) != len(self.redraw_noise):
+            raise ValueError(
+                f"redraw_after and redraw_noise must be of one length, got {self.redraw_after} "
+                f"and {self.redraw_noise}"
+            )
+        points = (0, *self.redraw_after, self.fit_steps)
+        if any(a >= b for a, b in pairwise(points)):
+            raise ValueError(
+                f"redraw_after must grow from above 0 to below fit_steps = {self.fit_steps}, got "
+                f"{self.redraw_after}"
+            )
+
+
+STANDARD = Im3d()
+DRAFT = replace(
+    STANDARD,
+    size_px=64,
+    draw_steps=10,
+    redraw_steps=6,
+    redraw_after=(250,),
+    redraw_noise=(0.4,),
+    fit_steps=400,
+    mesh_resolution=96,
+)
+HIGH = replace(
+    STANDARD, draw_steps=40, redraw_after=(1000, 2000), fit_steps=3000, mesh_resolution=192
+)
+QUALITIES = {"draft": DRAFT, "standard": STANDARD, "high": HIGH}
+
+
+@dataclass(frozen=True)
+class Im3dModels:
+    """The networks that the recipe asks for.
+
+    Attributes:
+        matte: Cuts out the subject.
+        orbit: Draws the views.
+        elevation: Estimates where the photograph was taken from.
+        features: For the perceptual term of the fit; without it, the fit compares colours.
+    """
+
+    matte: Matte
+    orbit: OrbitModel
+    elevation: Elevation
+    features: FeatureModel | None = None
+
+
+def im3d(
+    photo: Image,
+    models: Im3dModels,
+    rng: Generator,
+    settings: Im3d = STANDARD,
+    stage: StageRunner | None = None,
+) -> Asset:
+    """Make an asset of the subject of one photograph.
+
+    Raises:
+        ValueError: If the photograph shows no subject.
+    """
+    stage = stage or PlainStages()
+    subject = stage("matte", lambda _: _framed_subject(photo, models.matte, settings))
+    elevation_deg = stage(
+        "elevation", lambda report: _elevation_deg(subject, models, rng, settings, report)
+    )
+    stage.note("photo_elevation_deg", elevation_deg)
+    cameras = orbit_cameras(settings, elevation_deg)
+    views = stage(
+        "draw",
+        lambda report: models.orbit.draw(
+            subject,
+            cameras,
+            rng,
+            photo_elevation_deg=elevation_deg,
+            steps=settings.draw_steps,
+            report=report,
+        ),
+    )
+
+    def fit(views: Views, steps: int, start: Gaussians | None, report: Report) -> Gaussians:
+        seen = with_photo(views, subject)
+        return fit_gaussians(
+            seen, steps=steps, rng=rng, start=start, features=models.features, report=report
+        )
+
+    def redraw(gaussians: Gaussians, noise_level: float, report: Report) -> Views:
+        return models.orbit.redraw(
+            subject,
+            render_gaussians(gaussians, cameras),
+            rng,
+            photo_elevation_deg=elevation_deg,
+            noise_level=noise_level,
+            steps=settings.redraw_steps,
+            report=report,
+        )
+
+    ends = (*settings.redraw_after, settings.fit_steps)
+    gaussians = stage("fit", lambda report: fit(views, ends[0], None, report))
+    for turn, noise_level in enumerate(settings.redraw_noise, start=1):
+        views = stage(
+            f"redraw {turn}",
+            lambda report, fitted=gaussians, noise=noise_level: redraw(fitted, noise, report),
+        )
+        steps = ends[turn] - ends[turn - 1]
+        gaussians = stage(
+            f"fit {turn}",
+            lambda report, seen=views, n=steps, start=gaussians: fit(seen, n, start, report),
+        )
+    return asset_from_gaussians(
+        gaussians,
+        with_photo(views, subject),
+        photo_view(subject, settings, elevation_deg),
+        resolution=settings.mesh_resolution,
+        faces=settings.faces,
+        texture_size=settings.texture_size,
+        stage=stage,
+    )
+
+
+def orbit_cameras(settings: Im3d, elevation_deg: float) -> Cameras:
+    """Place the cameras of every ring; the first one stands where the photographer stood."""
+    rings = ((elevation_deg, settings.ring_views), *settings.more_rings)
+    return concatenate_cameras(
+        [
+            Cameras.orbit(
+                [360.0 * k / count for k in range(count)],
+                elevation_deg=elevation,
+                radius=settings.distance,
+                fov_deg=settings.fov_deg,
+                size_hw=(settings.size_px, settings.size_px),
+            )
+            for elevation, count in rings
+        ]
+    )
+
+
+def photo_view(subject: Foreground, settings: Im3d, elevation_deg: float) -> Views:
+    """Give the framed photograph as a view of its own."""
+    camera = Cameras.orbit(
+        [0.0],
+        elevation_deg=elevation_deg,
+        radius=settings.distance,
+        fov_deg=settings.fov_deg,
+        size_hw=subject.size_hw,
+    )
+    return Views(subject.over()[None], subject.alpha[None], camera)
+
+
+def with_photo(views: Views, subject: Foreground) -> Views:
+    """Put the photograph in the place of the first view, which was drawn from its side."""
+    small = subject.resized(views.cameras.size_hw)
+    return Views(
+        torch.cat([small.over()[None], views.rgb[1:]]),
+        torch.cat([small.alpha[None], views.alpha[1:]]),
+        views.cameras,
+    )
+
+
+def _framed_subject(photo: Image, matte: Matte, settings: Im3d) -> Foreground:
+    # Alpha in the file means a prepared picture, whose framing is often the models' own.
+    return frame_subject(
+        matte(photo), size_px=settings.photo_px, keep_if_framed=photo.alpha is not None
+    )
+
+
+def _elevation_deg(
+    subject: Foreground, models: Im3dModels, rng: Generator, settings: Im3d, report: Report
+) -> float:
+    """Estimate from the photograph, then from four frames drawn with that estimate.
+
+    Appendix of the paper: features are averaged over 4 uniformly spaced frames of the first video.
+    """
+    if settings.photo_elevation_deg is not None:
+        return settings.photo_elevation_deg
+    guess_deg = models.elevation(subject.over()[None])
+    cameras = orbit_cameras(replace(settings, ring_views=4, more_rings=()), guess_deg)
+    frames = models.orbit.draw(
+        subject,
+        cameras,
+        rng,
+        photo_elevation_deg=guess_deg,
+        steps=settings.redraw_steps,
+        report=report or silent,
+    )
+    return models.elevation(with_photo(frames, subject).rgb)

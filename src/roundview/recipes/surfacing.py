@@ -1,0 +1,133 @@
+"""From fitted Gaussians to the finished asset: mesh, texture, place in the world."""
+
+import math
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..camera import Cameras
+from ..gaussians import Gaussians
+from ..mesh import Asset, Mesh, centred
+from ..models import PlainStages, StageRunner
+from ..splat.render import render_gaussians
+from ..surface.clean import clean_mesh, decimate
+from ..surface.isosurface import mesh_from_depth
+from ..surface.texture import bake_texture, unwrap
+from ..views import Views, concatenate_views
+
+# Chosen by us: where the photograph sees the surface, it should decide.
+_PHOTO_WEIGHT = 8.0
+_UNWRAP_TIMEOUT_S = 60.0
+
+
+def asset_from_gaussians(
+    gaussians: Gaussians,
+    views: Views,
+    photo: Views | None = None,
+    *,
+    resolution: int,
+    faces: int,
+    texture_size: int,
+    stage: StageRunner | None = None,
+) -> Asset:
+    """Make the mesh of a cloud and texture it; centre all of it and scale it to longest side 1.
+
+    Args:
+        gaussians: The fitted cloud.
+        views: What it was fitted to, over white; they colour the texture.
+        photo: A sharper view or several that outweigh the others.
+        resolution: Cells along a side of the grid that depth is fused in.
+        faces: Triangles at most.
+        texture_size: Side of the texture in pixels.
+        stage: Runs the stages; notes `world_from_fitted`, the scale and shift that were applied.
+
+    Raises:
+        ValueError: If the cloud is empty or nothing in it is solid.
+    """
+    stage = stage or PlainStages()
+    plain = stage("mesh", lambda _: _mesh(gaussians, resolution, faces))
+    mesh, scale, shift = centred(plain)
+    gaussians = moved_gaussians(gaussians, scale, shift)
+    views = moved_views(views, scale, shift)
+    sources, weights = _texture_sources(
+        views, None if photo is None else moved_views(photo, scale, shift)
+    )
+    unwrapped = stage(
+        "unwrap",
+        lambda _: unwrap(mesh, texture_size=texture_size, timeout_s=_UNWRAP_TIMEOUT_S),
+    )
+    textured = stage(
+        "texture",
+        lambda _: bake_texture(
+            unwrapped,
+            sources,
+            texture_size=texture_size,
+            view_weights=weights,
+            fallback_rgb=lambda points: nearest_rgb(gaussians, points),
+        ),
+    )
+    stage.note("world_from_fitted", {"scale": scale, "shift": [float(x) for x in shift]})
+    return Asset(textured, gaussians, views)
+
+
+def moved_gaussians(gaussians: Gaussians, scale: float, shift: Float[Tensor, " 3"]) -> Gaussians:
+    """Scale a cloud about the origin, then shift it."""
+    return replace(
+        gaussians,
+        centre=gaussians.centre * scale + shift.to(gaussians.centre),
+        log_scale=gaussians.log_scale + torch.tensor(scale).to(gaussians.log_scale).log(),
+    )
+
+
+def moved_views(views: Views, scale: float, shift: Float[Tensor, " 3"]) -> Views:
+    """Move cameras with the world that they see, so that their pictures stay true."""
+    pose = views.cameras.world_from_camera.clone()
+    pose[:, :3, 3] = pose[:, :3, 3] * scale + shift.to(pose)
+    return replace(
+        views,
+        cameras=replace(views.cameras, world_from_camera=pose),
+        depth=None if views.depth is None else views.depth * scale,
+    )
+
+
+def nearest_rgb(gaussians: Gaussians, points: Float[Tensor, "p 3"]) -> Float[Tensor, "p 3"]:
+    """Colour points like the solid Gaussians next to them, the nearer the more."""
+    from scipy.spatial import cKDTree  # noqa: PLC0415  slow to import
+
+    solid = gaussians.opacity >= gaussians.opacity.median()
+    tree = cKDTree(gaussians.centre[solid].detach().numpy())
+    count = min(4, int(solid.sum()))
+    distance, index = tree.query(points.numpy(), k=list(range(1, count + 1)))
+    weight = 1.0 / torch.from_numpy(distance).float().clamp(min=1e-4)
+    rgb = gaussians.base_rgb.detach().clamp(0, 1)[solid][torch.from_numpy(index)]
+    return (rgb * weight[..., None]).sum(dim=1) / weight.sum(dim=1, keepdim=True)
+
+
+def _mesh(gaussians: Gaussians, resolution: int, faces: int) -> Mesh:
+    seen = render_gaussians(gaussians, all_round(max(128, resolution)))
+    return decimate(clean_mesh(mesh_from_depth(seen, resolution=resolution)), faces)
+
+
+def all_round(size_px: int, *, count: int = 40) -> Cameras:
+    """Spread cameras evenly over the sphere, so that every side of the subject is seen.
+
+    Gonzalez, "Measurement of Areas on a Sphere Using Fibonacci and Latitude-Longitude Lattices",
+    2010: equal steps of height, azimuth in steps of the golden angle.
+    """
+    height = [1 - (2 * k + 1) / count for k in range(count)]
+    return Cameras.orbit(
+        [math.degrees(math.pi * (3 - math.sqrt(5))) * k % 360 for k in range(count)],
+        elevation_deg=[math.degrees(math.asin(y)) for y in height],
+        radius=1.5,
+        fov_deg=49.13,
+        size_hw=(size_px, size_px),
+    )
+
+
+def _texture_sources(views: Views, photo: Views | None) -> tuple[Views, Float[Tensor, " n"]]:
+    if photo is None:
+        return views, torch.ones(len(views))
+    sources = concatenate_views([views.resized(photo.cameras.size_hw), photo])
+    return sources, torch.cat([torch.ones(len(views)), torch.full((len(photo),), _PHOTO_WEIGHT)])
