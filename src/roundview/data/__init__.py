@@ -1,0 +1,1 @@
+"""Objects to train and judge on, and the multi-view pictures rendered from them."""

@@ -1,0 +1,1 @@
+"""Generators: noise schedules, samplers, autoencoders and the models that draw views."""

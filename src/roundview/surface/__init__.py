@@ -1,0 +1,1 @@
+"""From fields and splats to clean, textured triangle meshes, and pictures of them."""
