@@ -7,12 +7,14 @@ imported where they are called. Decorate a kernel with `njit`, and launch parall
 
 import functools
 import hashlib
+import inspect
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numba
 
@@ -62,7 +64,7 @@ def _cache_directory() -> Path | None:
     for source in sorted(Path(__file__).parent.rglob("*.py")):
         if source.name == "kernels.py" or "_numba" in source.name:
             digest.update(source.read_bytes())
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     directory = Path(base, "roundview", "numba", digest.hexdigest()[:12])
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -84,13 +86,19 @@ def _prepare_cache() -> bool:
     return directory is not None
 
 
-njit = functools.partial(
-    numba.njit,
-    cache=_prepare_cache(),
+_FLAGS: dict[str, Any] = {
+    "cache": _prepare_cache(),
     # Sums may be reordered and multiply-adds fused, but infinities and NaN keep their meaning:
     # projections of points near the camera plane make them.
-    fastmath={"reassoc", "contract", "arcp", "nsz"},
-    error_model="numpy",
-    nogil=True,
-)
-"""`numba.njit` with the project's flags; takes further ones, `@njit(parallel=True)`."""
+    "fastmath": {"reassoc", "contract", "arcp", "nsz"},
+    "error_model": "numpy",
+    "nogil": True,
+}
+
+
+def njit(function: Callable[..., Any] | None = None, **flags: Any) -> Callable[..., Any]:  # noqa: ANN401
+    """Compile as `numba.njit` does with the project's flags; takes more: `@njit(parallel=True)`."""
+    if function is None:
+        return functools.partial(njit, **flags)
+    # The test run wraps every function in type checks, which numba can neither compile nor cache.
+    return numba.njit(inspect.unwrap(function), **_FLAGS | flags)
