@@ -76,6 +76,7 @@ class Stages:
         listener: Hears how it goes.
 
     Attributes:
+        rng: As given.
         seconds: How long each stage took, in the run that did it.
         notes: Facts for the record.
         started_over: Why earlier results were not used, if there were some and they were not.
@@ -93,7 +94,7 @@ class Stages:
         self.seconds: dict[str, float] = {}
         self.notes: dict[str, Any] = {}
         self.started_over: str | None = None
-        self._rng = rng
+        self.rng = rng
         self._directory = directory
         self._identity = identity
         self._listener = listener or Quiet()
@@ -105,7 +106,7 @@ class Stages:
         self._listener.began(name)
         if self._resuming and path is not None and path.is_file():
             packed, text = _read(path)
-            self._rng.set_state(packed.pop(_RNG))
+            self.rng.set_state(packed.pop(_RNG))
             seconds = float(text["seconds"])
             value = _unpack(json.loads(text["value"]), packed)
         else:
@@ -156,7 +157,7 @@ class Stages:
         if not self.seconds:
             self.discard()  # Results of another run must not mix with these.
         path.parent.mkdir(parents=True, exist_ok=True)
-        tensors = {**packed, _RNG: self._rng.get_state()}
+        tensors = {**packed, _RNG: self.rng.get_state()}
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata={**text, "identity": self._identity})
 

@@ -113,10 +113,27 @@ def find(kind: str, where: str | None = None) -> Card:
     Raises:
         ValueError: If `where` names nothing, or a folder without any card.
     """
-    for given in _given(where):
+    for given in [] if where is None else named(where):
         if given.kind == kind:
             return given
     return card(DEFAULTS[kind])
+
+
+def named(where: str) -> list[Card]:
+    """Give the cards that a user named: by name, by file, or by folder.
+
+    Raises:
+        ValueError: If it names nothing, or a folder without any card.
+    """
+    path = Path(where)
+    if path.is_dir():
+        cards = list_cards(path)
+        if not cards:
+            raise ValueError(f"{where} holds no weight card (a .json file beside the weights)")
+        return cards
+    if path.suffix == ".json" and path.is_file():
+        return [_read(path)]
+    return [card(where)]
 
 
 def verify(weights: Card) -> None:
@@ -171,20 +188,6 @@ def for_record(weights: Card) -> dict[str, Any]:
     """Give what `record.json` states of the weights an asset was made with."""
     keys = ("name", "kind", "file", "sha256", "licence", "source", "commercial_use")
     return {key: getattr(weights, key) for key in keys}
-
-
-def _given(where: str | None) -> list[Card]:
-    if where is None:
-        return []
-    path = Path(where)
-    if path.is_dir():
-        cards = list_cards(path)
-        if not cards:
-            raise ValueError(f"{where} holds no weight card (a .json file beside the weights)")
-        return cards
-    if path.suffix == ".json" and path.is_file():
-        return [_read(path)]
-    return [card(where)]
 
 
 def _read(path: Path) -> Card:

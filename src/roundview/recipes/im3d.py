@@ -7,6 +7,7 @@ photograph's side gives way to the photograph itself; the mesh comes from fused 
 optional refinement of its shape.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -189,6 +190,53 @@ def im3d(
         faces=settings.faces,
         texture_size=settings.texture_size,
         stage=stage,
+    )
+
+
+def novel_views(
+    photo: Image,
+    models: Im3dModels,
+    rng: Generator,
+    settings: Im3d,
+    stage: StageRunner,
+    *,
+    azimuth_deg: Sequence[float] | None = None,
+    elevation_deg: float | None = None,
+) -> Views:
+    """Draw views of the subject of a photograph, and no more.
+
+    Args:
+        photo: The photograph.
+        models: The networks; features are not used.
+        rng: Seeds the drawing.
+        settings: `size_px`, `distance`, `fov_deg` and the steps matter here.
+        stage: Runs the stages.
+        azimuth_deg: Of each view; evenly round the subject by default.
+        elevation_deg: Of all views; the photograph's by default.
+    """
+    subject = stage("matte", lambda _: _framed_subject(photo, models.matte, settings))
+    photo_deg = stage(
+        "elevation", lambda report: _elevation_deg(subject, models, rng, settings, report)
+    )
+    if azimuth_deg is None:
+        azimuth_deg = [360.0 * k / settings.ring_views for k in range(settings.ring_views)]
+    cameras = Cameras.orbit(
+        azimuth_deg,
+        elevation_deg=photo_deg if elevation_deg is None else elevation_deg,
+        radius=settings.distance,
+        fov_deg=settings.fov_deg,
+        size_hw=(settings.size_px, settings.size_px),
+    )
+    return stage(
+        "draw",
+        lambda report: models.orbit.draw(
+            subject,
+            cameras,
+            rng,
+            photo_elevation_deg=photo_deg,
+            steps=settings.draw_steps,
+            report=report,
+        ),
     )
 
 

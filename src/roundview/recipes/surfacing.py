@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..camera import Cameras
+from ..camera import Cameras, project
 from ..gaussians import Gaussians
 from ..mesh import Asset, Mesh, centred
 from ..models import PlainStages, StageRunner
@@ -72,6 +72,35 @@ def asset_from_gaussians(
     return Asset(textured, gaussians, views)
 
 
+def normalised_views(views: Views) -> tuple[Views, float, Float[Tensor, " 3"]]:
+    """Bring the subject of views to the origin and to longest side 1, as far as they tell.
+
+    The middle is the point next to all lines of sight through the middles of the silhouettes, in
+    the least-squares sense; the size is that of the largest silhouette at the middle's depth, which
+    is somewhat more than that of the subject's box.
+
+    Returns:
+        The views in the new world, and p_new = scale * p_old + shift.
+
+    Raises:
+        ValueError: If fewer than two views show a subject, or they do not surround it.
+    """
+    boxes = [_silhouette_box(alpha) for alpha in views.alpha]
+    shown = [at for at, box in enumerate(boxes) if box is not None]
+    if len(shown) < 2:
+        raise ValueError(f"{len(shown)} views show a subject (alpha above 0.5); give 2 or more")
+    box = torch.stack([box for box in boxes if box is not None])
+    cameras = views.cameras[shown]
+    centre = _nearest_to_rays(cameras, box.reshape(-1, 2, 2).mean(dim=1))
+    depth = project(centre[None], cameras)[1][:, 0]
+    if not bool((depth > 0).all()):
+        raise ValueError("the views do not look at one subject: its middle is behind a camera")
+    extent = (box[:, 2:] - box[:, :2]).amax(dim=-1) * depth / cameras.focal_px
+    scale = 1.0 / float(extent.max())
+    shift = -centre * scale
+    return moved_views(views, scale, shift), scale, shift
+
+
 def moved_gaussians(gaussians: Gaussians, scale: float, shift: Float[Tensor, " 3"]) -> Gaussians:
     """Scale a cloud about the origin, then shift it."""
     return replace(
@@ -103,6 +132,29 @@ def nearest_rgb(gaussians: Gaussians, points: Float[Tensor, "p 3"]) -> Float[Ten
     weight = 1.0 / torch.from_numpy(distance).float().clamp(min=1e-4)
     rgb = gaussians.base_rgb.detach().clamp(0, 1)[solid][torch.from_numpy(index)]
     return (rgb * weight[..., None]).sum(dim=1) / weight.sum(dim=1, keepdim=True)
+
+
+def _silhouette_box(alpha: Float[Tensor, "h w"]) -> Float[Tensor, " 4"] | None:
+    """Give (left, top, right, bottom) of what is covered, in pixels."""
+    v, u = torch.nonzero(alpha > 0.5, as_tuple=True)
+    if not len(u):
+        return None
+    return torch.stack([u.min(), v.min(), u.max() + 1, v.max() + 1]).float()
+
+
+def _nearest_to_rays(cameras: Cameras, pixel: Float[Tensor, "n 2"]) -> Float[Tensor, " 3"]:
+    """Give the point with the least sum of squared distances to one ray of each camera."""
+    h, w = cameras.size_hw
+    slope = (pixel - torch.tensor([w / 2, h / 2])) / cameras.focal_px[:, None]
+    in_camera = torch.cat([slope, torch.ones_like(slope[:, :1])], dim=-1)
+    ray = torch.einsum("nij,nj->ni", cameras.world_from_camera[:, :3, :3], in_camera)
+    ray = torch.nn.functional.normalize(ray, dim=-1).double()
+    across = torch.eye(3, dtype=torch.float64) - ray[:, :, None] * ray[:, None, :]
+    matrix = across.sum(dim=0)
+    if float(torch.linalg.cond(matrix)) > 1e6:
+        raise ValueError("the views all look along one line; give views from several sides")
+    target = torch.einsum("nij,nj->i", across, cameras.origin.double())
+    return torch.linalg.solve(matrix, target).float()
 
 
 def _mesh(gaussians: Gaussians, resolution: int, faces: int) -> Mesh:

@@ -1,0 +1,111 @@
+"""The command line: parse, call, print. Nothing heavy is imported before a command runs."""
+
+import os
+import shlex
+import signal
+import sys
+import traceback
+
+import click
+import typer
+
+from .assets import fit, inspect, render
+from .evaluating import evaluate
+from .making import make, views
+from .training import train, warmup
+from .weighing import weights
+
+DONE, BAD_INPUT, WEIGHTS_MISSING, INTERRUPTED, BUG = 0, 2, 3, 130, 1
+
+app = typer.Typer(
+    name="roundview",
+    help="One photograph in; a textured mesh, Gaussian splats and a turntable out.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for command in (make, views, fit, render, inspect, train, warmup):
+    app.command()(command)
+app.add_typer(weights, name="weights")
+app.add_typer(evaluate, name="eval")
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks; may stand anywhere."),
+) -> None:
+    """One photograph in; a textured mesh, Gaussian splats and a turntable out."""
+
+
+def main() -> None:
+    """Run the command line; the entry point of the `roundview` script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and give its exit code; every failure is one line on stderr."""
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    if arguments == ["--version"]:
+        from .. import __version__  # noqa: PLC0415
+
+        print(f"roundview {__version__}")
+        return DONE
+    _settle(debug)
+    try:
+        code = app(arguments, prog_name="roundview", standalone_mode=False)
+        return code if isinstance(code, int) else DONE
+    except (KeyboardInterrupt, click.Abort):
+        return _said(INTERRUPTED, _interrupted(arguments))
+    except BrokenPipeError:
+        # The reader went away, as in `roundview ... | head`; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as error:  # The last line of defence: everything becomes an exit code.
+        if debug:
+            traceback.print_exc()
+        return _failed(error)
+
+
+def _settle(debug: bool) -> None:
+    import logging  # noqa: PLC0415
+    import warnings  # noqa: PLC0415
+
+    if not debug:
+        warnings.simplefilter("ignore")  # Of libraries; ours are log records.
+    logging.basicConfig(format="roundview: %(message)s", level=logging.WARNING)
+    if hasattr(signal, "SIGTERM"):
+        # A stopped container is an interruption like any other: its stages are saved.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _failed(error: Exception) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return BAD_INPUT
+    if isinstance(error, click.UsageError):
+        context = error.ctx.command_path if error.ctx else "roundview"
+        return _said(BAD_INPUT, f"{error.format_message()} (see `{context} --help`)")
+    if type(error).__name__ == "WeightsMissing":  # By name: importing it would cost every start.
+        return _said(WEIGHTS_MISSING, str(error))
+    if isinstance(error, OSError):
+        where = f": {error.filename}" if error.filename else ""
+        return _said(BAD_INPUT, f"{error.strerror or error}{where}")
+    if isinstance(error, ValueError | click.ClickException):
+        return _said(BAD_INPUT, str(error))
+    what = f"{type(error).__name__}: {error}"
+    return _said(BUG, f"this is a bug: {what} (run again with --debug to see where)")
+
+
+def _interrupted(arguments: list[str]) -> str:
+    if arguments[:1] in (["make"], ["train"]):
+        again = arguments if "--resume" in arguments else [*arguments, "--resume"]
+        return f"interrupted; go on with: {shlex.join(['roundview', *again])}"
+    return "interrupted; nothing was left half-written"
+
+
+def _said(code: int, message: str) -> int:
+    print("roundview: " + " ".join(message.split()), file=sys.stderr)
+    return code

@@ -1,0 +1,207 @@
+"""`roundview make` and `roundview views`: from a photo to an asset, or to novel views."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import click
+import typer
+
+from .options import (
+    AzimuthDeg,
+    Device,
+    DeviceOption,
+    Distance,
+    Faces,
+    FovDeg,
+    Json,
+    Output,
+    Quality,
+    QualityOption,
+    Quiet,
+    Seed,
+    Size,
+    TextureSize,
+    Threads,
+    Weights,
+    check_fit,
+    check_output,
+    check_recipe,
+    parse_numbers,
+    use_threads,
+)
+from .progress import Silence, told
+
+if TYPE_CHECKING:
+    from ..image import Image
+    from ..loaders import Loaded
+    from ..pipeline import Job
+
+Photo = Annotated[Path, typer.Argument(help="PNG, JPEG, WebP, TIFF, BMP or GIF.")]
+MaskFile = Annotated[Path | None, typer.Option(help="Picture that is white on the object.")]
+NoMatte = Annotated[bool, typer.Option("--no-matte", help="The whole picture is the object.")]
+PhotoElevation = Annotated[
+    str, typer.Option(help="Elevation the photo was taken from, degrees, or auto.")
+]
+
+
+def make(  # noqa: PLR0913  typer reads the options from the signature
+    photo: Photo,
+    output: Output,
+    recipe: Annotated[str, typer.Option(help="The method: im3d.")] = "im3d",
+    fit: Annotated[str, typer.Option(help="The reconstruction: splat.")] = "splat",
+    weights: Weights = None,
+    quality: QualityOption = Quality.standard,
+    seed: Seed = 0,
+    device: DeviceOption = Device.auto,
+    threads: Threads = None,
+    mask: MaskFile = None,
+    no_matte: NoMatte = False,
+    photo_elevation_deg: PhotoElevation = "auto",
+    texture_size: TextureSize = 1024,
+    faces: Faces = 20_000,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on after the last stage that was finished.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Turn the object in a photo into a textured mesh, splats and a turntable."""
+    check_recipe(recipe)
+    check_fit(fit)
+    check_output(output)
+    elevation = _elevation(photo_elevation_deg)
+    use_threads(threads)
+    from ..pipeline import Job, settings_of  # noqa: PLC0415  imports torch
+
+    image, loaded = _read(photo, mask, not no_matte, weights, elevation, device)
+    settings = replace(
+        settings_of(quality),
+        photo_elevation_deg=elevation,
+        texture_size=texture_size,
+        faces=faces,
+    )
+    job = Job(image, loaded, settings, seed=seed, recipe=recipe)
+    with told(quiet=quiet, as_json=as_json) as listener:
+        _run(job, output, resume, listener)
+        listener.say(f"wrote {output}", output=str(output))
+
+
+def views(  # noqa: PLR0913  typer reads the options from the signature
+    photo: Photo,
+    output: Output,
+    recipe: Annotated[str, typer.Option(help="The method: im3d.")] = "im3d",
+    azimuth_deg: AzimuthDeg = None,
+    elevation_deg: Annotated[
+        float | None, typer.Option(min=-89.0, max=89.0, help="Of the views; the photo's own.")
+    ] = None,
+    photo_elevation_deg: PhotoElevation = "auto",
+    size: Size = 256,
+    distance: Distance = 1.5,
+    fov_deg: FovDeg = 49.13,
+    weights: Weights = None,
+    quality: QualityOption = Quality.standard,
+    seed: Seed = 0,
+    device: DeviceOption = Device.auto,
+    threads: Threads = None,
+    mask: MaskFile = None,
+    no_matte: NoMatte = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Draw novel views of the object in a photo, without making a mesh."""
+    check_recipe(recipe)
+    check_output(output)
+    elevation = _elevation(photo_elevation_deg)
+    azimuths = None if azimuth_deg is None else parse_numbers(azimuth_deg, "--azimuth-deg")
+    use_threads(threads)
+    from ..export.sheet import save_sheet  # noqa: PLC0415  imports torch
+    from ..export.transforms import save_views  # noqa: PLC0415
+    from ..pipeline import settings_of  # noqa: PLC0415
+    from ..recipes.im3d import novel_views  # noqa: PLC0415
+    from ..stages import Stages, seeded  # noqa: PLC0415
+
+    image, loaded = _read(photo, mask, not no_matte, weights, elevation, device)
+    settings = replace(
+        settings_of(quality),
+        photo_elevation_deg=elevation,
+        size_px=size,
+        distance=distance,
+        fov_deg=fov_deg,
+    )
+    rng = seeded(seed)
+    with told(quiet=quiet, as_json=as_json) as listener:
+        stages = Stages(rng, listener=listener)
+        drawn = novel_views(
+            image,
+            loaded.models,
+            rng,
+            settings,
+            stages,
+            azimuth_deg=azimuths,
+            elevation_deg=elevation_deg,
+        )
+        save_views(drawn, output)
+        save_sheet(drawn, output / "sheet.png")
+        listener.say(f"wrote {len(drawn)} views to {output}", output=str(output))
+
+
+def _read(
+    photo: Path,
+    mask: Path | None,
+    use_matte: bool,
+    weights: str | None,
+    elevation_deg: float | None,
+    device: Device,
+) -> "tuple[Image, Loaded]":
+    """Read the photo before the models: a bad file is told at once."""
+    from ..loaders import load_models  # noqa: PLC0415  imports torch
+    from ..photo import load_image, load_mask  # noqa: PLC0415
+
+    if mask is not None and not use_matte:
+        raise click.UsageError("--mask and --no-matte exclude each other")
+    image = load_image(photo)
+    loaded = load_models(
+        weights,
+        mask=None if mask is None else load_mask(mask, image.size_hw),
+        use_matte=use_matte,
+        photo_elevation_deg=elevation_deg,
+        device=device,
+    )
+    return image, loaded
+
+
+def _run(job: "Job", output: Path, resume: bool, listener: Silence) -> None:
+    from ..export import save_asset  # noqa: PLC0415  imports torch
+    from ..pipeline import is_finished, run  # noqa: PLC0415
+    from ..stages import FOLDER, Stages, seeded  # noqa: PLC0415
+
+    identity = job.identity()
+    if resume and is_finished(output, identity):
+        listener.say(f"{output} was finished before", output=str(output))
+        return
+    stages = Stages(
+        seeded(job.seed),
+        directory=output / FOLDER,
+        identity=identity,
+        resume=resume,
+        listener=listener,
+    )
+    if stages.started_over:
+        listener.say(f"starting over: {stages.started_over} since the interrupted run")
+    asset = run(job, stages)
+    listener.began("save")
+    save_asset(asset, output)
+    stages.discard()
+
+
+def _elevation(text: str) -> float | None:
+    """Read `auto` or degrees."""
+    if text == "auto":
+        return None
+    (degrees, *more) = parse_numbers(text, "--photo-elevation-deg")
+    if more or not -80 <= degrees <= 80:
+        raise click.UsageError(
+            f"--photo-elevation-deg {text!r}: give auto, or one number in -80..80"
+        )
+    return degrees

@@ -1,0 +1,94 @@
+"""Options that several commands share, and what they mean."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+
+class Quality(StrEnum):
+    """Time for detail."""
+
+    draft = "draft"
+    standard = "standard"
+    high = "high"
+
+
+class Device(StrEnum):
+    """Where networks run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")]
+QualityOption = Annotated[Quality, typer.Option(help="Time for detail.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes on a CPU.")]
+DeviceOption = Annotated[Device, typer.Option(help="Where the networks run.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all that are free.")]
+Weights = Annotated[
+    str | None, typer.Option(help="A card's name, a card's file or a folder of cards.")
+]
+TextureSize = Annotated[int, typer.Option(min=64, max=8192, help="Side of the texture, pixels.")]
+Faces = Annotated[int, typer.Option(min=16, help="Triangles at most.")]
+Size = Annotated[int, typer.Option(min=8, max=4096, help="Side of the pictures, pixels.")]
+Distance = Annotated[float, typer.Option(min=1e-3, help="Of the cameras from the centre.")]
+FovDeg = Annotated[float, typer.Option(min=1.0, max=170.0, help="Vertical field of view.")]
+AzimuthDeg = Annotated[
+    str | None, typer.Option(help="Comma-separated; 0 is the photo's side, growing towards +X.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing.")]
+Json = Annotated[bool, typer.Option("--json", help="Say it as JSON, one object a line.")]
+
+HERE = ("im3d",)
+COMING = ("hi3d", "cascade-zero123", "hifi123", "isotropic3d")
+
+
+def check_recipe(recipe: str) -> None:
+    """Refuse recipes that this version does not have."""
+    if recipe in COMING:
+        raise click.UsageError(f"--recipe {recipe}: this version has {', '.join(HERE)} only")
+    if recipe not in HERE:
+        raise click.UsageError(f"--recipe {recipe!r} is unknown; this version has {HERE[0]} only")
+
+
+def check_fit(fit: str) -> None:
+    """Refuse reconstructions that this version does not have."""
+    if fit in ("sdf", "radiance"):
+        raise click.UsageError(f"--fit {fit}: this version has splat only")
+    if fit != "splat":
+        raise click.UsageError(f"--fit {fit!r} is unknown; this version has splat only")
+
+
+def check_output(output: Path) -> None:
+    """Refuse to write a folder over a file."""
+    if output.exists() and not output.is_dir():
+        raise click.UsageError(f"-o {output} is a file; name a folder")
+
+
+def parse_numbers(text: str, option: str) -> list[float]:
+    """Read a comma-separated list of finite numbers."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise click.UsageError(
+            f"{option} {text!r} is no comma-separated list of numbers"
+        ) from error
+    if not all(abs(number) < 1e6 for number in numbers):
+        raise click.UsageError(f"{option} {text!r} holds a number that is no angle")
+    return numbers
+
+
+def use_threads(threads: int | None) -> None:
+    """Run networks and kernels on so many threads."""
+    if threads is None:
+        return
+    os.environ["ROUNDVIEW_THREADS"] = str(threads)  # Read by the kernels at every call.
+    import torch  # noqa: PLC0415
+
+    torch.set_num_threads(threads)

@@ -1,0 +1,49 @@
+"""`roundview weights`: what is shipped, under which licence, and whether it is whole."""
+
+import json
+from typing import Annotated
+
+import typer
+
+weights = typer.Typer(help="List, show or verify weights.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="A card's name, a card's file or a folder of cards.")]
+
+
+@weights.command("list")
+def list_all(
+    as_json: Annotated[bool, typer.Option("--json", help="As a JSON list.")] = False,
+) -> None:
+    """List the shipped weights."""
+    from ..weights import list_cards  # noqa: PLC0415  only what a command needs
+
+    cards = list_cards()
+    if as_json:
+        print(json.dumps([card.to_json() for card in cards], indent=2))
+        return
+    for card in cards:
+        use = "commercial use allowed" if card.commercial_use else "no commercial use"
+        print(f"{card.name:20} {card.kind:12} {card.licence:12} {use}")
+
+
+@weights.command("show")
+def show(name: Name) -> None:
+    """Print a card as JSON."""
+    from ..weights import named  # noqa: PLC0415  only what a command needs
+
+    cards = named(name)
+    print(
+        json.dumps([c.to_json() for c in cards] if len(cards) > 1 else cards[0].to_json(), indent=2)
+    )
+
+
+@weights.command("verify")
+def verify(
+    name: Annotated[str | None, typer.Argument(help="One of them; all by default.")] = None,
+) -> None:
+    """Check weight files against the hashes on their cards."""
+    from ..weights import list_cards, named  # noqa: PLC0415  only what a command needs
+    from ..weights import verify as check  # noqa: PLC0415
+
+    for card in list_cards() if name is None else named(name):
+        check(card)
+        print(f"{card.name}: whole")

@@ -1,0 +1,157 @@
+"""From weight cards to models that run: each kind of weights is built here."""
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .models import Elevation, FeatureModel, Matte, OrbitModel
+from .recipes.im3d import Im3dModels
+from .weights import Card, WeightsMissing, find, load_tensors, verify
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """The models of a recipe, and the cards of their weights.
+
+    Attributes:
+        models: What the recipe is handed.
+        cards: The weights that were read.
+        identity: Changes whenever the models would answer differently.
+    """
+
+    models: Im3dModels
+    cards: tuple[Card, ...]
+    identity: str
+
+
+def load_models(
+    weights: str | None = None,
+    *,
+    mask: Float[Tensor, "h w"] | None = None,
+    use_matte: bool = True,
+    photo_elevation_deg: float | None = None,
+    device: str = "auto",
+) -> Loaded:
+    """Load what the IM-3D recipe asks for.
+
+    Args:
+        weights: See `weights.find`; None takes the shipped ones.
+        mask: Coverage that the user painted, of the photograph's size.
+        use_matte: Cut out the subject; otherwise the picture is used as it is.
+        photo_elevation_deg: Known elevation of the photograph; then no estimator is loaded.
+        device: Where the orbit model runs: auto, cpu, cuda or mps.
+
+    Raises:
+        WeightsMissing: If the orbit model, the features or the elevation head are not installed.
+        ValueError: If `weights` or `device` names nothing.
+    """
+    place = torch_device(device)
+    cards: list[Card] = []
+    matte = _matte(weights, mask, use_matte, cards)
+    features = load_features(weights, cards)
+    orbit = load_orbit_model(weights, cards, place)
+    if photo_elevation_deg is None:
+        elevation = load_elevation(weights, features, cards)
+    else:
+        known_deg = float(photo_elevation_deg)
+
+        def elevation(frames: Float[Tensor, "n h w 3"]) -> float:
+            del frames
+            return known_deg
+
+    facts = [card.sha256 for card in cards] + [str(place), str(use_matte)]
+    digest = hashlib.sha256("\n".join(facts).encode())
+    digest.update(b"" if mask is None else tensor_bytes(mask))
+    models = Im3dModels(matte, orbit, elevation, features)
+    return Loaded(models, tuple(cards), digest.hexdigest())
+
+
+def load_features(weights: str | None, cards: list[Card]) -> FeatureModel:
+    """Load the deep features; put their card into `cards`."""
+    from .features import EfficientNetLite0  # noqa: PLC0415  each model is imported when needed
+
+    return EfficientNetLite0(_tensors("features", weights, cards))
+
+
+def load_orbit_model(weights: str | None, cards: list[Card], device: torch.device) -> OrbitModel:
+    """Load the orbit model and its autoencoder; put their cards into `cards`."""
+    from .diffusion.encoders import AutoencoderSize, LatentAutoencoder  # noqa: PLC0415
+    from .diffusion.orbit import LatentOrbitModel, load_orbit_network  # noqa: PLC0415
+    from .diffusion.view_transformer import ViewTransformer, ViewTransformerSize  # noqa: PLC0415
+
+    tensors = _tensors("orbit", weights, cards)
+    network = ViewTransformer(ViewTransformerSize(**_settings(cards[-1])))
+    load_orbit_network(network, tensors)
+    tensors = _tensors("autoencoder", weights, cards)
+    autoencoder = LatentAutoencoder(AutoencoderSize(**_settings(cards[-1])))
+    load_orbit_network(autoencoder, tensors)
+    return LatentOrbitModel(network.to(device), autoencoder.to(device))
+
+
+def torch_device(name: str) -> torch.device:
+    """Choose a device; auto takes the fastest that is there.
+
+    Raises:
+        ValueError: If it is not there.
+    """
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(kind for kind, found in there.items() if found)
+    if name not in there:
+        raise ValueError(f"device {name!r} is unknown; there are: auto, {', '.join(there)}")
+    if not there[name]:
+        raise ValueError(f"device {name} is not available on this machine; use --device auto")
+    return torch.device(name)
+
+
+def tensor_bytes(tensor: Tensor) -> bytes:
+    """Give what a hash of a tensor is made of: its shape and its values."""
+    return repr(tuple(tensor.shape)).encode() + tensor.contiguous().numpy().tobytes()
+
+
+def _matte(weights: str | None, mask: Tensor | None, use_matte: bool, cards: list[Card]) -> Matte:
+    from .segment import PhotoMatte, whole_picture  # noqa: PLC0415  each model when needed
+
+    if not use_matte:
+        return whole_picture
+    return PhotoMatte(None if mask is not None else _matte_network(weights, cards), mask)
+
+
+def _matte_network(weights: str | None, cards: list[Card]) -> Matte | None:
+    """Load the matting network, if it can be had: there is a way without it, which warns."""
+    from .segment import U2NetMatte  # noqa: PLC0415  each model is imported when needed
+
+    try:
+        card = find("matte", weights)
+        verify(card)
+        network = U2NetMatte(card.path, threads=torch.get_num_threads())
+    except (WeightsMissing, ImportError) as error:
+        _log.warning("no matting network: %s", error)
+        return None
+    cards.append(card)
+    return network
+
+
+def _tensors(kind: str, weights: str | None, cards: list[Card]) -> dict[str, Tensor]:
+    card = find(kind, weights)
+    cards.append(card)
+    return load_tensors(card)
+
+
+def _settings(card: Card) -> dict[str, Any]:
+    """Give a card's settings as the dataclasses have them: JSON has no tuples."""
+    return {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in card.settings.items()
+    }

@@ -1,0 +1,209 @@
+"""From a photo to an asset in one call: models loaded, a recipe run, everything recorded."""
+
+import hashlib
+import json
+import platform
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import __version__
+from .export.files import read_json
+from .image import Image
+from .loaders import Loaded, load_features, load_models, tensor_bytes
+from .mesh import Asset, mesh_health
+from .recipes import RECIPES
+from .recipes.im3d import QUALITIES, Im3d
+from .recipes.surfacing import asset_from_gaussians, normalised_views
+from .splat.fit import fit_gaussians
+from .stages import Stages, seeded
+from .views import Views
+from .weights import for_record
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Everything that decides what comes out.
+
+    Attributes:
+        photo: The photograph.
+        loaded: The models.
+        settings: Of the recipe.
+        seed: Seeds the run's one generator.
+        recipe: One of `RECIPES`.
+    """
+
+    photo: Image
+    loaded: Loaded
+    settings: Im3d
+    seed: int = 0
+    recipe: str = "im3d"
+
+    def __post_init__(self) -> None:
+        """Refuse unknown recipes."""
+        if self.recipe not in RECIPES:
+            raise ValueError(f"recipe {self.recipe!r} is unknown; there are: {', '.join(RECIPES)}")
+
+    def identity(self) -> str:
+        """Give a hash that changes whenever the result would."""
+        facts = [__version__, torch.__version__, self.recipe, asdict(self.settings), self.seed]
+        digest = hashlib.sha256(json.dumps([*facts, self.loaded.identity]).encode())
+        digest.update(tensor_bytes(self.photo.rgb))
+        digest.update(b"" if self.photo.alpha is None else tensor_bytes(self.photo.alpha))
+        return digest.hexdigest()
+
+
+def make(
+    photo: Image,
+    *,
+    recipe: str = "im3d",
+    seed: int = 0,
+    quality: str = "standard",
+    settings: Im3d | None = None,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    stages: Stages | None = None,
+) -> Asset:
+    """Turn the subject of a photograph into a textured mesh and splats.
+
+    The same photo, settings, seed and weights give the same asset on the same machine.
+
+    Args:
+        photo: From `load_image`; alpha, if it has some, is the matte.
+        recipe: Which method; see `RECIPES`.
+        seed: Of every random number.
+        quality: draft, standard or high: time for detail.
+        settings: Of the recipe, instead of those that `quality` stands for.
+        weights: A card's name, a card's file or a folder of cards; None takes the shipped ones.
+        device: Where the networks run: auto, cpu, cuda or mps.
+        stages: Runs the stages, if the caller wants to watch or to save them.
+
+    Returns:
+        The asset; its `record` says how it was made.
+
+    Raises:
+        ValueError: If the photo shows no subject, or an argument names nothing.
+        WeightsMissing: If weights are not installed.
+    """
+    settings = settings or settings_of(quality)
+    loaded = load_models(
+        None if weights is None else str(weights),
+        photo_elevation_deg=settings.photo_elevation_deg,
+        device=device,
+    )
+    job = Job(photo, loaded, settings, seed=seed, recipe=recipe)
+    return run(job, stages or Stages(seeded(seed)))
+
+
+def settings_of(quality: str) -> Im3d:
+    """Look up the settings of a quality.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    if quality not in QUALITIES:
+        raise ValueError(f"quality {quality!r} is unknown; there are: {', '.join(QUALITIES)}")
+    return QUALITIES[quality]
+
+
+def run(job: Job, stages: Stages) -> Asset:
+    """Run a job's recipe and write down how it went."""
+    asset = RECIPES[job.recipe](job.photo, job.loaded.models, stages.rng, job.settings, stages)
+    return replace(asset, record=record_of(job, asset, stages))
+
+
+def fit_views(views: Views, settings: Im3d, stages: Stages) -> Asset:
+    """Turn posed views into an asset; the axes of their world are kept.
+
+    The subject is first brought to the middle and to size 1, as far as the views tell where it is.
+    The record's note `world_from_views` holds the scale and the shift of the result:
+    p_asset = scale * p_views + shift.
+
+    Args:
+        views: Over white, with alpha.
+        settings: `size_px` bounds the pictures that are fitted; `fit_steps`, `mesh_resolution`,
+            `faces` and `texture_size` matter as well.
+        stages: Runs the stages.
+
+    Raises:
+        ValueError: If there are too few views, or they show no subject.
+    """
+    placed, scale, shift = normalised_views(views)
+    h, w = views.cameras.size_hw
+    shrink = min(1.0, 2 * settings.size_px / max(h, w))  # Real views hold more than drawn ones.
+    seen = placed.resized((round(h * shrink), round(w * shrink)))
+    gaussians = stages(
+        "fit",
+        lambda report: fit_gaussians(
+            seen,
+            steps=settings.fit_steps,
+            rng=stages.rng,
+            features=load_features(None, []),
+            report=report,
+        ),
+    )
+    asset = asset_from_gaussians(
+        gaussians,
+        placed,
+        resolution=settings.mesh_resolution,
+        faces=settings.faces,
+        texture_size=settings.texture_size,
+        stage=stages,
+    )
+    second = stages.notes.pop("world_from_fitted")
+    total = [second["scale"] * float(a) + b for a, b in zip(shift, second["shift"], strict=True)]
+    stages.note("world_from_views", {"scale": scale * second["scale"], "shift": total})
+    record = {"roundview": __version__, "settings": asdict(settings), **facts_of(asset, stages)}
+    return replace(asset, record=record)
+
+
+def is_finished(directory: Path, identity: str) -> bool:
+    """Tell whether a folder holds the asset of a job already."""
+    record = directory / "record.json"
+    if not (directory / "asset.glb").is_file() or not record.is_file():
+        return False
+    return read_json(record).get("identity") == identity
+
+
+def record_of(job: Job, asset: Asset, stages: Stages) -> dict[str, Any]:
+    """Say how an asset was made."""
+    return {
+        "roundview": __version__,
+        "recipe": job.recipe,
+        "settings": asdict(job.settings),
+        "seed": job.seed,
+        "identity": job.identity(),
+        "weights": [for_record(card) for card in job.loaded.cards],
+        **facts_of(asset, stages),
+    }
+
+
+def facts_of(asset: Asset, stages: Stages) -> dict[str, Any]:
+    """Give the part of a record that holds for any way to an asset."""
+    return {
+        "notes": stages.notes,
+        "mesh": asdict(mesh_health(asset.mesh)),
+        "gaussians": 0 if asset.gaussians is None else len(asset.gaussians),
+        "seconds": {name: round(seconds, 3) for name, seconds in stages.seconds.items()},
+        "seconds_total": round(sum(stages.seconds.values()), 3),
+        "peak_memory_mb": peak_memory_mb(),
+        "platform": {
+            "system": platform.platform(),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+        },
+    }
+
+
+def peak_memory_mb() -> float | None:
+    """Give the largest resident size that this process has had; None where it cannot be asked."""
+    try:
+        import resource  # noqa: PLC0415  not on Windows
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)  # bytes there, kB elsewhere
