@@ -1,0 +1,310 @@
+"""Posed pictures on disk: a `transforms.json` beside PNG files.
+
+{"w", "h", "fl_x", "fl_y", "cx", "cy", "world_up", "frames": [{"file_path", "transform_matrix"}]}:
+camera-to-world matrices with OpenGL camera axes (x right, y up, z back), lengths in world units,
+focal lengths and centre in pixels. The world is ours (+Y up) unless the file says otherwise: by
+`"world_up": "z"`, or by being nerfstudio's or NeRF's own (both z up).
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from roundview.camera import Cameras
+from roundview.frames import (
+    opencv_from_opengl,
+    opengl_from_opencv,
+    yup_from_zup,
+    yup_points_from_zup,
+)
+from roundview.image import composite
+from roundview.views import Views
+
+from .files import atomic_directory, read_json, read_png, write_json, write_png
+
+Json = dict[str, Any]
+_NERFSTUDIO_KEYS = ("camera_model", "applied_transform", "orientation_override")
+_LENSES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "perspective")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def transforms_from_cameras(cameras: Cameras, file_paths: Sequence[str]) -> Json:
+    """Describe cameras as `transforms.json` does.
+
+    Raises:
+        ValueError: If there is not one file path for each camera.
+    """
+    if len(file_paths) != len(cameras):
+        raise ValueError(f"file_paths has {len(file_paths)} entries for {len(cameras)} cameras")
+    h, w = cameras.size_hw
+    poses = opengl_from_opencv(cameras.world_from_camera).double().tolist()
+    focal = cameras.focal_px.double().tolist()
+    shared = len(set(focal)) <= 1
+    frames = [
+        {"file_path": path, "transform_matrix": pose}
+        | ({} if shared else {"fl_x": focal_px, "fl_y": focal_px})
+        for path, pose, focal_px in zip(file_paths, poses, focal, strict=True)
+    ]
+    lens = {"fl_x": focal[0], "fl_y": focal[0]} if focal else {}
+    return {"w": w, "h": h, **lens, "cx": w / 2, "cy": h / 2, "world_up": "y", "frames": frames}
+
+
+def cameras_from_transforms(transforms: Json, *, size_hw: tuple[int, int] | None = None) -> Cameras:
+    """Read the cameras of a `transforms.json`.
+
+    Args:
+        transforms: The file's content.
+        size_hw: Size of the pictures, if known. Needed where the file has no "w" and "h"; where it
+            has others, the cameras are scaled to the pictures.
+
+    Raises:
+        ValueError: If a key is missing or makes no sense, the lens distorts or is off centre by
+            more than a pixel, pixels are not square, or the pictures have another shape.
+    """
+    frames = transforms.get("frames")
+    if not isinstance(frames, list) or not frames:
+        raise ValueError("transforms has no frames")
+    if not all(isinstance(frame, dict) for frame in frames):
+        raise ValueError("transforms has frames that are not JSON objects")
+    lenses = [_lens({**transforms, **frame}, size_hw) for frame in frames]
+    sizes = {size for size, _ in lenses}
+    if len(sizes) > 1:
+        raise ValueError(f"all frames must share one size, got {sorted(sizes)} (height, width)")
+    poses = torch.stack([_pose(frame, at) for at, frame in enumerate(frames)])
+    if _world_up(transforms, poses) == "z":
+        poses = yup_from_zup(poses)
+    focal = torch.tensor([focal for _, focal in lenses], dtype=torch.float64)
+    cameras = Cameras(opencv_from_opengl(poses).float(), focal.float(), sizes.pop())
+    return cameras if size_hw is None else _fitted(cameras, size_hw)
+
+
+def save_views(
+    views: Views,
+    directory: Path | str,
+    *,
+    background: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> None:
+    """Write views as 000.png, 001.png, ... (RGBA, straight colour) and `transforms.json`.
+
+    Depth and normals are written too where the views have them, as 16-bit PNG 000_depth.png and
+    000_normal.png. Depth in world units is the pixel (0..65535) times "depth_scale" of the JSON.
+    A normal is the pixel over 32767.5, less 1, in the world frame; black means none.
+
+    Args:
+        views: What to write.
+        directory: Where to; its other files stay.
+        background: The colour that `views.rgb` was composited over.
+    """
+    straight = views.straight_rgb(background)
+    names = [f"{at:03d}" for at in range(len(views))]
+    transforms = transforms_from_cameras(views.cameras, [f"{name}.png" for name in names])
+    with atomic_directory(directory) as folder:
+        for at, name in enumerate(names):
+            rgba = torch.cat([straight[at], views.alpha[at, ..., None]], dim=-1)
+            write_png(folder / f"{name}.png", rgba)
+        if views.depth is not None:
+            scale = max(float(views.depth.max()), 1e-6) / 65535 if len(views) else 1.0
+            transforms["depth_scale"] = scale
+            for at, name in enumerate(names):
+                depth = views.depth[at, ..., None] / (scale * 65535)
+                write_png(folder / f"{name}_depth.png", depth, bits=16)
+                transforms["frames"][at]["depth_file_path"] = f"{name}_depth.png"
+        if views.normal is not None:
+            for at, name in enumerate(names):
+                write_png(folder / f"{name}_normal.png", _packed(views.normal[at]), bits=16)
+                transforms["frames"][at]["normal_file_path"] = f"{name}_normal.png"
+        write_json(folder / "transforms.json", transforms)
+
+
+def load_views(
+    directory: Path | str, *, background: tuple[float, float, float] = (1.0, 1.0, 1.0)
+) -> Views:
+    """Read posed pictures, composited over `background`.
+
+    Args:
+        directory: A folder with `transforms.json` (or `transforms_train.json`), or that file.
+        background: The colour to composite over. Pictures without alpha count as opaque.
+
+    Raises:
+        ValueError: If a file is missing or broken, or the cameras are not ours to use; see
+            `cameras_from_transforms`.
+    """
+    file = _transforms_file(Path(directory))
+    transforms = read_json(file)
+    try:
+        return _views(file, transforms, background)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def _views(file: Path, transforms: Json, background: tuple[float, float, float]) -> Views:
+    frames = transforms.get("frames")
+    if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
+        raise ValueError("it has no list of frames")
+    pictures = [_rgba(_picture(file.parent, frame, "file_path")) for frame in frames]
+    sizes = {tuple(picture.shape[:2]) for picture in pictures}
+    if len(sizes) > 1:
+        raise ValueError(f"the pictures differ in size: {sorted(sizes)} (height, width)")
+    h, w = sizes.pop() if sizes else (0, 0)
+    cameras = cameras_from_transforms(transforms, size_hw=(h, w))
+    rgba = torch.stack(pictures)
+    depth = normal = None
+    if all("depth_file_path" in frame for frame in frames) and "depth_scale" in transforms:
+        scale = _number(transforms, "depth_scale") * 65535
+        planes = [_picture(file.parent, frame, "depth_file_path") for frame in frames]
+        depth = torch.stack(planes)[..., 0] * scale
+    if all("normal_file_path" in frame for frame in frames):
+        packed = [_picture(file.parent, frame, "normal_file_path") for frame in frames]
+        normal = _unpacked(torch.stack(packed)[..., :3])
+        if transforms.get("world_up") == "z":
+            normal = yup_points_from_zup(normal)
+    rgb = composite(rgba[..., :3], rgba[..., 3], background)
+    return Views(rgb, rgba[..., 3], cameras, depth, normal)
+
+
+def _lens(frame: Json, size_hw: tuple[int, int] | None) -> tuple[tuple[int, int], float]:
+    """Read the size and the focal length of one frame, and refuse what `Cameras` cannot hold."""
+    h, w = (int(_number(frame, key)) if key in frame else 0 for key in ("h", "w"))
+    if not (h and w):
+        if size_hw is None:
+            raise ValueError(
+                'transforms has no "w" and "h", and the size of the pictures is unknown'
+            )
+        h, w = size_hw
+    focal = _focal(frame, h, w)
+    for key, middle in (("cx", w / 2), ("cy", h / 2)):
+        if key in frame and abs(_number(frame, key) - middle) > 1:
+            raise ValueError(
+                f"{key} is {frame[key]}, over a pixel off the middle ({middle:g}); crop the "
+                "pictures so that the optical axis is in the middle"
+            )
+    model = frame.get("camera_model", "OPENCV")
+    if model not in _LENSES or frame.get("is_fisheye"):
+        raise ValueError(f"camera_model {model!r} is not a pinhole camera; undistort the pictures")
+    corner = math.hypot(w, h) / 2 / focal
+    powers = {"k1": 3, "k2": 5, "k3": 7, "k4": 9, "p1": 2, "p2": 2}
+    shift_px = focal * sum(
+        abs(_number(frame, key)) * corner**power for key, power in powers.items() if key in frame
+    )
+    if shift_px > 1:
+        raise ValueError(
+            f"the lens distorts by {shift_px:.1f} px at the corners; undistort the pictures first"
+        )
+    return (h, w), focal
+
+
+def _focal(frame: Json, h: int, w: int) -> float:
+    """Find the focal length in pixels; both directions must agree within a pixel at the rim."""
+    found = {}
+    for axis, size in (("x", w), ("y", h)):
+        if f"fl_{axis}" in frame:
+            found[axis] = _number(frame, f"fl_{axis}")
+        elif f"camera_angle_{axis}" in frame and "fl_x" not in frame:
+            angle = _number(frame, f"camera_angle_{axis}")
+            if not 0 < angle < math.pi:
+                raise ValueError(f"camera_angle_{axis} must lie in (0, pi) radians, got {angle}")
+            found[axis] = size / 2 / math.tan(angle / 2)
+    if not found:
+        raise ValueError('transforms has neither "fl_x" nor "camera_angle_x"')
+    if not all(focal > 0 and math.isfinite(focal) for focal in found.values()):
+        raise ValueError(f"focal lengths must be positive, got {found}")
+    fl_x, fl_y = found.get("x", found.get("y", 0.0)), found.get("y", found.get("x", 0.0))
+    if abs(fl_x / fl_y - 1) * max(h, w) / 2 > 1:
+        raise ValueError(f"pixels are not square (fl_x {fl_x}, fl_y {fl_y}); resize the pictures")
+    return fl_y
+
+
+def _number(frame: Json, key: str) -> float:
+    value = frame[key]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{key} must be a number, got {value!r}")
+    return float(value)
+
+
+def _pose(frame: Json, at: int) -> Tensor:
+    try:
+        pose = torch.tensor(frame.get("transform_matrix"), dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"transform_matrix of frame {at} is not a matrix of numbers") from error
+    if tuple(pose.shape) == (3, 4):
+        pose = torch.cat([pose, torch.tensor([[0.0, 0, 0, 1]], dtype=torch.float64)])
+    if tuple(pose.shape) != (4, 4) or not bool(pose.isfinite().all()):
+        raise ValueError(f"transform_matrix of frame {at} must be 4x4 and finite")
+    rotation = pose[:3, :3]
+    off = float((rotation @ rotation.T - torch.eye(3, dtype=torch.float64)).abs().max())
+    if off > 1e-3 or torch.linalg.det(rotation) < 0:
+        raise ValueError(f"transform_matrix of frame {at} holds no rotation (it scales or mirrors)")
+    return pose
+
+
+def _world_up(transforms: Json, poses: Tensor) -> str:
+    """Tell which axis of the file's world points up: "y" or "z"."""
+    stated = transforms.get("world_up")
+    if stated is not None:
+        if stated not in ("y", "z"):
+            raise ValueError(f'world_up must be "y" or "z", got {stated!r}')
+        return stated
+    if any(key in transforms for key in _NERFSTUDIO_KEYS):
+        return "z"
+    if "camera_angle_x" in transforms and "fl_x" not in transforms:
+        # NeRF's synthetic scenes have this key and z up; others copy the key alone. The cameras
+        # stand upright, so the mean of their own up axes tells.
+        up = poses[:, :3, 1].mean(dim=0)
+        return "z" if up[2] > up[1] else "y"
+    return "y"
+
+
+def _fitted(cameras: Cameras, size_hw: tuple[int, int]) -> Cameras:
+    """Scale cameras to pictures that were made smaller or larger."""
+    (h, w), (new_h, new_w) = cameras.size_hw, size_hw
+    if abs(w * new_h / h - new_w) > 1:
+        raise ValueError(f"the pictures are {new_w}x{new_h}, but transforms says {w}x{h}")
+    return cameras.resized(size_hw)
+
+
+def _transforms_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    for name in ("transforms.json", "transforms_train.json"):
+        if (path / name).is_file():
+            return path / name
+    raise ValueError(f"{path} holds no transforms.json")
+
+
+def _picture(folder: Path, frame: Json, key: str) -> Tensor:
+    """Read a frame's picture; the name may lack its suffix, and must not lead out of the folder."""
+    name = frame.get(key)
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"a frame has no {key}")
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{key} {name!r} lies outside of {folder}")
+    if not path.is_file():
+        found = [file for s in _SUFFIXES if (file := path.with_name(path.name + s)).is_file()]
+        if not found:
+            raise ValueError(f"the picture {name!r} is missing")
+        path = found[0]
+    return read_png(path)
+
+
+def _rgba(picture: Tensor) -> Tensor:
+    if picture.shape[-1] == 4:
+        return picture
+    rgb = picture.expand(*picture.shape[:2], 3)
+    return torch.cat([rgb, torch.ones_like(rgb[..., :1])], dim=-1)
+
+
+def _packed(normal: Tensor) -> Tensor:
+    # No unit vector packs to black, so black can say that there is none.
+    seen = normal.norm(dim=-1, keepdim=True) > 1e-6
+    return (normal * 0.5 + 0.5) * seen
+
+
+def _unpacked(packed: Tensor) -> Tensor:
+    seen = (packed > 0).any(dim=-1, keepdim=True)
+    normal = torch.nn.functional.normalize(packed * 2 - 1, dim=-1)
+    return normal * seen
