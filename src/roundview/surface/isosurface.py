@@ -55,7 +55,8 @@ def mesh_from_density(
     values = grid.detach().cpu().numpy().astype(np.float32)
     if not values.max() > level:
         raise ValueError(
-            f"nothing to mesh: the field's highest value is {values.max():.3g}, the level {level:.3g}"
+            f"nothing to mesh: the field's highest value is {values.max():.3g}, "
+            f"which is not above the level {level:.3g}"
         )
     step = 2 * half_width / (len(values) - 1)
     outside = min(float(values.min()), level - max(abs(level), 1e-3))
