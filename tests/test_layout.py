@@ -16,7 +16,7 @@ LAYERS = (
     {"recipes"},
     {
         *("photo", "export", "weights", "data", "metrics", "evaluate", "train", "stages"),
-        *("pipeline", "settings", "batch", "serve", "cli", "__init__", "__main__"),
+        *("pipeline", "loaders", "warming", "batch", "serve", "cli", "__init__", "__main__"),
     },
 )
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -12,6 +12,9 @@ from torch import Tensor
 from .models import Elevation, FeatureModel, Matte, OrbitModel
 from .recipes.im3d import Im3dModels
 from .weights import Card, WeightsMissing, find, load_tensors, verify
+
+if TYPE_CHECKING:
+    from .diffusion.encoders import LatentAutoencoder
 
 _log = logging.getLogger(__name__)
 
@@ -56,9 +59,9 @@ def load_models(
     cards: list[Card] = []
     matte = _matte(weights, mask, use_matte, cards)
     features = load_features(weights, cards)
-    orbit = load_orbit_model(weights, cards, place)
+    orbit = load_orbit_model(weights, cards, device=place)
     if photo_elevation_deg is None:
-        elevation = load_elevation(weights, features, cards)
+        elevation = load_elevation(features, weights, cards)
     else:
         known_deg = float(photo_elevation_deg)
 
@@ -73,26 +76,58 @@ def load_models(
     return Loaded(models, tuple(cards), digest.hexdigest())
 
 
-def load_features(weights: str | None, cards: list[Card]) -> FeatureModel:
-    """Load the deep features; put their card into `cards`."""
+def load_features(weights: str | None = None, cards: list[Card] | None = None) -> FeatureModel:
+    """Load the deep features.
+
+    Args:
+        weights: See `weights.find`; None takes the shipped ones.
+        cards: Their card is put here.
+    """
     from .features import EfficientNetLite0  # noqa: PLC0415  each model is imported when needed
 
-    return EfficientNetLite0(_tensors("features", weights, cards))
+    return EfficientNetLite0(_tensors("features", weights, cards)[1])
 
 
-def load_orbit_model(weights: str | None, cards: list[Card], device: torch.device) -> OrbitModel:
-    """Load the orbit model and its autoencoder; put their cards into `cards`."""
+def load_autoencoder(
+    weights: str | None = None, cards: list[Card] | None = None
+) -> "LatentAutoencoder":
+    """Load the autoencoder that the orbit model draws in; arguments as for `load_features`."""
     from .diffusion.encoders import AutoencoderSize, LatentAutoencoder  # noqa: PLC0415
+    from .diffusion.orbit import load_orbit_network  # noqa: PLC0415
+
+    card, tensors = _tensors("autoencoder", weights, cards)
+    autoencoder = LatentAutoencoder(AutoencoderSize(**_settings(card)))
+    load_orbit_network(autoencoder, tensors)
+    return autoencoder
+
+
+def load_orbit_model(
+    weights: str | None = None,
+    cards: list[Card] | None = None,
+    *,
+    device: torch.device = torch.device("cpu"),  # noqa: B008  a constant
+) -> OrbitModel:
+    """Load the orbit model and its autoencoder; arguments as for `load_features`."""
     from .diffusion.orbit import LatentOrbitModel, load_orbit_network  # noqa: PLC0415
     from .diffusion.view_transformer import ViewTransformer, ViewTransformerSize  # noqa: PLC0415
 
-    tensors = _tensors("orbit", weights, cards)
-    network = ViewTransformer(ViewTransformerSize(**_settings(cards[-1])))
+    card, tensors = _tensors("orbit", weights, cards)
+    network = ViewTransformer(ViewTransformerSize(**_settings(card)))
     load_orbit_network(network, tensors)
-    tensors = _tensors("autoencoder", weights, cards)
-    autoencoder = LatentAutoencoder(AutoencoderSize(**_settings(cards[-1])))
-    load_orbit_network(autoencoder, tensors)
-    return LatentOrbitModel(network.to(device), autoencoder.to(device))
+    return LatentOrbitModel(network.to(device), load_autoencoder(weights, cards).to(device))
+
+
+def load_elevation(
+    features: FeatureModel, weights: str | None = None, cards: list[Card] | None = None
+) -> Elevation:
+    """Load the elevation head on top of deep features; arguments as for `load_features`."""
+    from .diffusion.elevation import ElevationHead, FeatureElevation  # noqa: PLC0415
+    from .diffusion.orbit import load_orbit_network  # noqa: PLC0415
+
+    card, tensors = _tensors("elevation", weights, cards)
+    head = ElevationHead(**_settings(card))
+    load_orbit_network(head, tensors)
+    return FeatureElevation(features, head)
 
 
 def torch_device(name: str) -> torch.device:
@@ -143,10 +178,13 @@ def _matte_network(weights: str | None, cards: list[Card]) -> Matte | None:
     return network
 
 
-def _tensors(kind: str, weights: str | None, cards: list[Card]) -> dict[str, Tensor]:
+def _tensors(
+    kind: str, weights: str | None, cards: list[Card] | None
+) -> tuple[Card, dict[str, Tensor]]:
     card = find(kind, weights)
-    cards.append(card)
-    return load_tensors(card)
+    if cards is not None:
+        cards.append(card)
+    return card, load_tensors(card)
 
 
 def _settings(card: Card) -> dict[str, Any]:

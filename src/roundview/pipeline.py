@@ -141,7 +141,7 @@ def fit_views(views: Views, settings: Im3d, stages: Stages) -> Asset:
             seen,
             steps=settings.fit_steps,
             rng=stages.rng,
-            features=load_features(None, []),
+            features=load_features(),
             report=report,
         ),
     )

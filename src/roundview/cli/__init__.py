@@ -6,7 +6,6 @@ import signal
 import sys
 import traceback
 
-import click
 import typer
 
 from .assets import fit, inspect, render
@@ -57,7 +56,7 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments, prog_name="roundview", standalone_mode=False)
         return code if isinstance(code, int) else DONE
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return _said(INTERRUPTED, _interrupted(arguments))
     except BrokenPipeError:
         # The reader went away, as in `roundview ... | head`; there is nobody to tell.
@@ -82,20 +81,23 @@ def _settle(debug: bool) -> None:
 
 
 def _failed(error: Exception) -> int:
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        error.show()
+    kind = type(error).__name__
+    if kind == "NoArgsIsHelpError":
+        print(error)
         return BAD_INPUT
-    if isinstance(error, click.UsageError):
-        context = error.ctx.command_path if error.ctx else "roundview"
-        return _said(BAD_INPUT, f"{error.format_message()} (see `{context} --help`)")
-    if type(error).__name__ == "WeightsMissing":  # By name: importing it would cost every start.
+    # The parser's errors; their class has moved between versions of typer.
+    if hasattr(error, "format_message"):
+        context = getattr(error, "ctx", None)
+        asked = context.command_path if context else "roundview"
+        return _said(BAD_INPUT, f"{error.format_message()} (see `{asked} --help`)")
+    if kind == "WeightsMissing":  # By name: importing it would cost every start.
         return _said(WEIGHTS_MISSING, str(error))
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename else ""
         return _said(BAD_INPUT, f"{error.strerror or error}{where}")
-    if isinstance(error, ValueError | click.ClickException):
+    if isinstance(error, ValueError):
         return _said(BAD_INPUT, str(error))
-    what = f"{type(error).__name__}: {error}"
+    what = f"{kind}: {error}"
     return _said(BUG, f"this is a bug: {what} (run again with --debug to see where)")
 
 

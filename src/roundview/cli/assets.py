@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
 
 from .options import (
@@ -111,9 +110,10 @@ def render(  # noqa: PLR0913  typer reads the options from the signature
 
 def inspect(asset: AssetFile, as_json: Json = False) -> None:
     """Say how healthy a mesh is, and what the Khronos validator finds."""
-    from ..inspection import inspect_asset  # noqa: PLC0415  imports torch
+    from ..export.inspect import inspect as inspected  # noqa: PLC0415  imports torch
 
-    found = inspect_asset(asset)
+    _must_be_there(asset)
+    found = inspected(asset)
     if as_json:
         print(json.dumps(found))
         return
@@ -132,18 +132,21 @@ def _cameras_of(path: Path) -> "Cameras":
 
 
 def _drawn(path: Path, cameras: "Cameras", *, normal: bool, light: bool) -> "Views":
-    from ..gaussians import Gaussians  # noqa: PLC0415  imports torch
-    from ..inspection import load_asset_file  # noqa: PLC0415
+    from ..export.inspect import load_mesh  # noqa: PLC0415  imports torch
+    from ..export.ply import is_splats, load_splats  # noqa: PLC0415
 
-    thing = load_asset_file(path)
-    if isinstance(thing, Gaussians):
+    _must_be_there(path)
+    if path.suffix.lower() == ".ply" and is_splats(path):
         if normal or light:
-            raise click.UsageError(
-                f"{path} holds splats, which have no normals: drop --normal, --light"
-            )
+            raise ValueError(f"{path} holds splats, which have no normals: drop --normal, --light")
         from ..splat.render import render_gaussians  # noqa: PLC0415  imports numba
 
-        return render_gaussians(thing, cameras)
+        return render_gaussians(load_splats(path), cameras)
     from ..surface.raster import Light, render_mesh  # noqa: PLC0415  imports numba
 
-    return render_mesh(thing, cameras, light=Light((0.4, 0.8, 0.6)) if light else None)
+    return render_mesh(load_mesh(path), cameras, light=Light((0.4, 0.8, 0.6)) if light else None)
+
+
+def _must_be_there(path: Path) -> None:
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
 
 from .options import (
@@ -16,6 +15,7 @@ from .options import (
     FovDeg,
     Json,
     Output,
+    PhotoElevation,
     Quality,
     QualityOption,
     Quiet,
@@ -27,22 +27,21 @@ from .options import (
     check_fit,
     check_output,
     check_recipe,
+    parse_elevation,
     parse_numbers,
     use_threads,
 )
 from .progress import Silence, told
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..image import Image
-    from ..loaders import Loaded
     from ..pipeline import Job
 
 Photo = Annotated[Path, typer.Argument(help="PNG, JPEG, WebP, TIFF, BMP or GIF.")]
 MaskFile = Annotated[Path | None, typer.Option(help="Picture that is white on the object.")]
 NoMatte = Annotated[bool, typer.Option("--no-matte", help="The whole picture is the object.")]
-PhotoElevation = Annotated[
-    str, typer.Option(help="Elevation the photo was taken from, degrees, or auto.")
-]
 
 
 def make(  # noqa: PLR0913  typer reads the options from the signature
@@ -70,11 +69,19 @@ def make(  # noqa: PLR0913  typer reads the options from the signature
     check_recipe(recipe)
     check_fit(fit)
     check_output(output)
-    elevation = _elevation(photo_elevation_deg)
+    elevation = parse_elevation(photo_elevation_deg)
     use_threads(threads)
-    from ..pipeline import Job, settings_of  # noqa: PLC0415  imports torch
+    image, painted = _read(photo, mask, no_matte)
+    from ..loaders import load_models  # noqa: PLC0415  imports torch
+    from ..pipeline import Job, settings_of  # noqa: PLC0415
 
-    image, loaded = _read(photo, mask, not no_matte, weights, elevation, device)
+    loaded = load_models(
+        weights,
+        mask=painted,
+        use_matte=not no_matte,
+        photo_elevation_deg=elevation,
+        device=device,
+    )
     settings = replace(
         settings_of(quality),
         photo_elevation_deg=elevation,
@@ -112,16 +119,24 @@ def views(  # noqa: PLR0913  typer reads the options from the signature
     """Draw novel views of the object in a photo, without making a mesh."""
     check_recipe(recipe)
     check_output(output)
-    elevation = _elevation(photo_elevation_deg)
+    elevation = parse_elevation(photo_elevation_deg)
     azimuths = None if azimuth_deg is None else parse_numbers(azimuth_deg, "--azimuth-deg")
     use_threads(threads)
+    image, painted = _read(photo, mask, no_matte)
     from ..export.sheet import save_sheet  # noqa: PLC0415  imports torch
     from ..export.transforms import save_views  # noqa: PLC0415
+    from ..loaders import load_models  # noqa: PLC0415
     from ..pipeline import settings_of  # noqa: PLC0415
     from ..recipes.im3d import novel_views  # noqa: PLC0415
     from ..stages import Stages, seeded  # noqa: PLC0415
 
-    image, loaded = _read(photo, mask, not no_matte, weights, elevation, device)
+    loaded = load_models(
+        weights,
+        mask=painted,
+        use_matte=not no_matte,
+        photo_elevation_deg=elevation,
+        device=device,
+    )
     settings = replace(
         settings_of(quality),
         photo_elevation_deg=elevation,
@@ -146,29 +161,14 @@ def views(  # noqa: PLR0913  typer reads the options from the signature
         listener.say(f"wrote {len(drawn)} views to {output}", output=str(output))
 
 
-def _read(
-    photo: Path,
-    mask: Path | None,
-    use_matte: bool,
-    weights: str | None,
-    elevation_deg: float | None,
-    device: Device,
-) -> "tuple[Image, Loaded]":
-    """Read the photo before the models: a bad file is told at once."""
-    from ..loaders import load_models  # noqa: PLC0415  imports torch
-    from ..photo import load_image, load_mask  # noqa: PLC0415
+def _read(photo: Path, mask: Path | None, no_matte: bool) -> "tuple[Image, Tensor | None]":
+    """Read the pictures before any model is loaded: a bad file is told at once."""
+    if mask is not None and no_matte:
+        raise ValueError("--mask and --no-matte exclude each other")
+    from ..photo import load_image, load_mask  # noqa: PLC0415  imports torch
 
-    if mask is not None and not use_matte:
-        raise click.UsageError("--mask and --no-matte exclude each other")
     image = load_image(photo)
-    loaded = load_models(
-        weights,
-        mask=None if mask is None else load_mask(mask, image.size_hw),
-        use_matte=use_matte,
-        photo_elevation_deg=elevation_deg,
-        device=device,
-    )
-    return image, loaded
+    return image, None if mask is None else load_mask(mask, image.size_hw)
 
 
 def _run(job: "Job", output: Path, resume: bool, listener: Silence) -> None:
@@ -193,15 +193,3 @@ def _run(job: "Job", output: Path, resume: bool, listener: Silence) -> None:
     listener.began("save")
     save_asset(asset, output)
     stages.discard()
-
-
-def _elevation(text: str) -> float | None:
-    """Read `auto` or degrees."""
-    if text == "auto":
-        return None
-    (degrees, *more) = parse_numbers(text, "--photo-elevation-deg")
-    if more or not -80 <= degrees <= 80:
-        raise click.UsageError(
-            f"--photo-elevation-deg {text!r}: give auto, or one number in -80..80"
-        )
-    return degrees

@@ -5,7 +5,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 
@@ -44,6 +43,9 @@ AzimuthDeg = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Say it as JSON, one object a line.")]
+PhotoElevation = Annotated[
+    str, typer.Option(help="Elevation the photo was taken from, degrees, or auto.")
+]
 
 HERE = ("im3d",)
 COMING = ("hi3d", "cascade-zero123", "hifi123", "isotropic3d")
@@ -52,23 +54,23 @@ COMING = ("hi3d", "cascade-zero123", "hifi123", "isotropic3d")
 def check_recipe(recipe: str) -> None:
     """Refuse recipes that this version does not have."""
     if recipe in COMING:
-        raise click.UsageError(f"--recipe {recipe}: this version has {', '.join(HERE)} only")
+        raise ValueError(f"--recipe {recipe}: this version has {', '.join(HERE)} only")
     if recipe not in HERE:
-        raise click.UsageError(f"--recipe {recipe!r} is unknown; this version has {HERE[0]} only")
+        raise ValueError(f"--recipe {recipe!r} is unknown; this version has {HERE[0]} only")
 
 
 def check_fit(fit: str) -> None:
     """Refuse reconstructions that this version does not have."""
     if fit in ("sdf", "radiance"):
-        raise click.UsageError(f"--fit {fit}: this version has splat only")
+        raise ValueError(f"--fit {fit}: this version has splat only")
     if fit != "splat":
-        raise click.UsageError(f"--fit {fit!r} is unknown; this version has splat only")
+        raise ValueError(f"--fit {fit!r} is unknown; this version has splat only")
 
 
 def check_output(output: Path) -> None:
     """Refuse to write a folder over a file."""
     if output.exists() and not output.is_dir():
-        raise click.UsageError(f"-o {output} is a file; name a folder")
+        raise ValueError(f"-o {output} is a file; name a folder")
 
 
 def parse_numbers(text: str, option: str) -> list[float]:
@@ -76,12 +78,20 @@ def parse_numbers(text: str, option: str) -> list[float]:
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError as error:
-        raise click.UsageError(
-            f"{option} {text!r} is no comma-separated list of numbers"
-        ) from error
+        raise ValueError(f"{option} {text!r} is no comma-separated list of numbers") from error
     if not all(abs(number) < 1e6 for number in numbers):
-        raise click.UsageError(f"{option} {text!r} holds a number that is no angle")
+        raise ValueError(f"{option} {text!r} holds a number that is no angle")
     return numbers
+
+
+def parse_elevation(text: str) -> float | None:
+    """Read `auto` or degrees."""
+    if text == "auto":
+        return None
+    (degrees, *more) = parse_numbers(text, "--photo-elevation-deg")
+    if more or not -80 <= degrees <= 80:
+        raise ValueError(f"--photo-elevation-deg {text!r}: give auto, or one number in -80..80")
+    return degrees
 
 
 def use_threads(threads: int | None) -> None:

@@ -1,0 +1,96 @@
+import math
+
+import pytest
+import torch
+from fakes import block
+
+from roundview.camera import Cameras
+from roundview.gaussians import Gaussians
+from roundview.recipes.surfacing import (
+    all_round,
+    moved_gaussians,
+    moved_views,
+    nearest_rgb,
+    normalised_views,
+)
+from roundview.splat.render import render_gaussians
+from roundview.surface.raster import render_mesh
+from roundview.views import Views
+
+
+def cloud(count: int = 30) -> Gaussians:
+    rng = torch.Generator().manual_seed(1)
+    return Gaussians(
+        centre=0.3 * torch.randn(count, 3, generator=rng),
+        log_scale=-2.5 + 0.3 * torch.randn(count, 3, generator=rng),
+        quat_wxyz=torch.randn(count, 4, generator=rng),
+        opacity_logit=torch.full((count,), 2.0),
+        sh=torch.randn(count, 1, 3, generator=rng),
+    )
+
+
+def test_moving_the_world_and_its_cameras_changes_no_picture() -> None:
+    cameras = Cameras.orbit(
+        [0.0, 130.0], elevation_deg=20.0, radius=1.5, fov_deg=49.13, size_hw=(24, 24)
+    )
+    before = render_gaussians(cloud(), cameras)
+    shift = torch.tensor([0.2, -0.3, 0.5])
+    moved = moved_views(before, 0.7, shift)
+    after = render_gaussians(moved_gaussians(cloud(), 0.7, shift), moved.cameras)
+    torch.testing.assert_close(after.rgb, before.rgb, rtol=0, atol=2e-4)
+    assert moved.depth is not None
+    assert after.depth is not None
+    torch.testing.assert_close(after.depth, moved.depth, rtol=0, atol=2e-3)
+
+
+def test_views_of_a_shifted_subject_are_brought_to_the_middle() -> None:
+    cameras = Cameras.orbit(
+        [0.0, 60.0, 120.0, 180.0, 240.0, 300.0],
+        elevation_deg=15.0,
+        radius=4.0,
+        fov_deg=40.0,
+        size_hw=(96, 96),
+    )
+    mesh = block(1.2, 2.0, 1.0)  # Twice the size, and 0.3, 0.1, -0.2 off the middle.
+    shift = torch.tensor([0.3, 0.1, -0.2])
+    views = render_mesh(type(mesh)(mesh.vertices + shift, mesh.faces), cameras)
+    placed, scale, moved = normalised_views(views)
+    torch.testing.assert_close(shift * scale + moved, torch.zeros(3), rtol=0, atol=0.03)
+    # The largest silhouette is that of the box from above a corner, so a little over 2 long.
+    assert 0.4 < scale < 0.5
+    torch.testing.assert_close(placed.rgb, views.rgb)
+
+
+def test_views_without_a_subject_or_from_one_side_are_refused() -> None:
+    cameras = Cameras.orbit(
+        [0.0, 90.0], elevation_deg=0.0, radius=2.0, fov_deg=40.0, size_hw=(8, 8)
+    )
+    empty = Views(torch.ones(2, 8, 8, 3), torch.zeros(2, 8, 8), cameras)
+    with pytest.raises(ValueError, match="0 views show a subject"):
+        normalised_views(empty)
+    same = Views(torch.ones(2, 8, 8, 3), torch.ones(2, 8, 8), cameras[[0, 0]])
+    with pytest.raises(ValueError, match="from several sides"):
+        normalised_views(same)
+
+
+def test_cameras_all_round_leave_no_side_unseen() -> None:
+    cameras = all_round(16)
+    direction = torch.nn.functional.normalize(cameras.origin, dim=-1)
+    rng = torch.Generator().manual_seed(0)
+    anywhere = torch.nn.functional.normalize(torch.randn(500, 3, generator=rng), dim=-1)
+    nearest = (anywhere @ direction.T).amax(dim=1)
+    assert math.degrees(math.acos(float(nearest.min()))) < 30
+    torch.testing.assert_close(direction.mean(dim=0), torch.zeros(3), rtol=0, atol=0.02)
+
+
+def test_points_take_the_colour_of_the_solid_gaussians_next_to_them() -> None:
+    two = Gaussians(
+        centre=torch.tensor([[0.0, 0, 0], [1.0, 0, 0], [0.001, 0, 0]]),
+        log_scale=torch.zeros(3, 3),
+        quat_wxyz=torch.tensor([[1.0, 0, 0, 0]]).repeat(3, 1),
+        opacity_logit=torch.tensor([3.0, 3.0, -9.0]),
+        sh=torch.tensor([[[1.0, 0, 0]], [[0, 1.0, 0]], [[0, 0, 1.0]]]),
+    )
+    rgb = nearest_rgb(two, torch.tensor([[0.0, 0, 0], [0.5, 0, 0]]))
+    torch.testing.assert_close(rgb[0], two.base_rgb[0], rtol=0, atol=1e-3)
+    torch.testing.assert_close(rgb[1], (two.base_rgb[0] + two.base_rgb[1]) / 2)
