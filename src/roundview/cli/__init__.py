@@ -86,10 +86,11 @@ def _failed(error: Exception) -> int:
         print(error)
         return BAD_INPUT
     # The parser's errors; their class has moved between versions of typer.
-    if hasattr(error, "format_message"):
+    wording = getattr(error, "format_message", None)
+    if wording is not None:
         context = getattr(error, "ctx", None)
         asked = context.command_path if context else "roundview"
-        return _said(BAD_INPUT, f"{error.format_message()} (see `{asked} --help`)")
+        return _said(BAD_INPUT, f"{wording()} (see `{asked} --help`)")
     if kind == "WeightsMissing":  # By name: importing it would cost every start.
         return _said(WEIGHTS_MISSING, str(error))
     if isinstance(error, OSError):

@@ -1,11 +1,9 @@
 """`roundview eval`: named protocols over a data set."""
 
 from dataclasses import replace
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from .options import (
@@ -13,6 +11,7 @@ from .options import (
     DeviceOption,
     Json,
     Output,
+    PhotoElevation,
     Quality,
     QualityOption,
     Quiet,
@@ -22,7 +21,7 @@ from .options import (
     Weights,
     check_output,
     check_recipe,
-    parse_numbers,
+    parse_elevation,
     use_threads,
 )
 from .progress import told

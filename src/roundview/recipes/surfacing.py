@@ -123,10 +123,10 @@ def moved_views(views: Views, scale: float, shift: Float[Tensor, " 3"]) -> Views
 
 def nearest_rgb(gaussians: Gaussians, points: Float[Tensor, "p 3"]) -> Float[Tensor, "p 3"]:
     """Colour points like the solid Gaussians next to them, the nearer the more."""
-    from scipy.spatial import cKDTree  # noqa: PLC0415  slow to import
+    from scipy.spatial import KDTree  # noqa: PLC0415  slow to import
 
     solid = gaussians.opacity >= gaussians.opacity.median()
-    tree = cKDTree(gaussians.centre[solid].detach().numpy())
+    tree = KDTree(gaussians.centre[solid].detach().numpy())
     count = min(4, int(solid.sum()))
     distance, index = tree.query(points.numpy(), k=list(range(1, count + 1)))
     weight = 1.0 / torch.from_numpy(distance).float().clamp(min=1e-4)
