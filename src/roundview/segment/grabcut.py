@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from ..image import Foreground, Image, resize
+from .backdrop import correct_by_backdrop, find_backdrop, looks_like
 from .found import NoObjectError, require_background, require_contrast, require_object
 from .refine import main_parts, refine_matte, subject_colours
 
@@ -42,13 +43,15 @@ def grabcut_matte(photo: Image) -> Foreground:
     h, w = photo.size_hw
     scale = min(1.0, SIDE_PX / max(h, w))
     size_hw = max(8, round(h * scale)), max(8, round(w * scale))
-    small = resize(photo.rgb, size_hw).clamp(0, 1).numpy().astype(np.float64)
+    small = resize(photo.rgb, size_hw).clamp(0, 1).numpy()
     subject = main_parts(_cut(small))
-    # The cut is crisp at its own size; a pixel of it is this many of the photograph's.
-    blur_px = h / size_hw[0]
     coarse = torch.from_numpy(subject.astype(np.float32))
     coarse = resize(coarse[..., None], (h, w))[..., 0].clamp(0, 1)
-    alpha = refine_matte(photo.rgb, coarse, blur_px=blur_px)
+    backdrop = find_backdrop(photo.rgb.numpy())
+    if backdrop is not None:
+        coarse = torch.from_numpy(correct_by_backdrop(coarse.numpy(), photo.rgb.numpy(), backdrop))
+    # The cut is crisp at its own size; a pixel of it is this many of the photograph's.
+    alpha = refine_matte(photo.rgb, coarse, blur_px=h / size_hw[0])
     cut = Foreground(subject_colours(photo.rgb, alpha), alpha)
     return require_background(require_object(cut))
 
@@ -60,6 +63,10 @@ def _cut(rgb: Float[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
     certain = np.ones((h, w), bool)  # certainly background
     certain[rim:-rim, rim:-rim] = False
     subject = ~certain
+    backdrop = find_backdrop(rgb)
+    if backdrop is not None:  # Then a subject that reaches the rim can be told from it.
+        same = looks_like(rgb, backdrop)
+        certain, subject = certain & same, ~same
     links = _links(rgb)
     for _ in range(ROUNDS):
         if subject.sum() < COMPONENTS * 4:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..image import Foreground, Image, resize
 from ..models import Matte
-from .backdrop import Backdrop, correct_by_backdrop, find_backdrop
+from .backdrop import Backdrop, correct_by_backdrop, find_backdrop, looks_like
 from .found import NoObjectError, bounds, require_background, require_contrast, require_object
 from .grabcut import grabcut_matte
 from .refine import main_parts, refine_matte, spread_colours, subject_colours
@@ -22,6 +22,11 @@ NETWORK_PX = 320
 """U-2-Net's input is a square of this side (Qin et al. 2020, section 4.2 crops to 288 of it)."""
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
+
+_NOTHING = (
+    "no object found: nothing in the picture stands out; give a mask (--mask), or --no-matte if "
+    "the whole picture is the object"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -110,12 +115,12 @@ def look_twice(
     backdrop = find_backdrop(rgb.numpy())
     h, w = rgb.shape[:2]
     first = _through_window(saliency, rgb, backdrop, _window((0, 0, h, w), rgb, backdrop, 0.1))
+    if backdrop is not None and _is_subject(first, rgb, backdrop):
+        backdrop = None
+        first = saliency(rgb)
     box = _box_of_main_parts(first)
-    if box is None or _unsure(first) > 0.6:
-        raise NoObjectError(
-            "no object found: nothing in the picture stands out; give a mask (--mask), or "
-            "--no-matte if the whole picture is the object"
-        )
+    if box is None:
+        raise NoObjectError(_NOTHING)
     window = _window(box, rgb, backdrop, 0.2)
     second = _through_window(saliency, rgb, backdrop, window)
     # The closer look shows more, but may fix on a part: then the first look stands.
@@ -123,6 +128,8 @@ def look_twice(
     found, (top, left, bottom, right) = (
         (second, window) if float(together) > 0.7 else (first, (0, 0, h, w))
     )
+    if _unsure(found) > 0.75:
+        raise NoObjectError(_NOTHING)
     if backdrop is not None:
         found = torch.from_numpy(correct_by_backdrop(found.numpy(), rgb.numpy(), backdrop))
     return found, max(bottom - top, right - left) / NETWORK_PX
@@ -168,6 +175,14 @@ def _through_window(
 def _box_of_main_parts(found: Float[Tensor, "h w"]) -> tuple[int, int, int, int] | None:
     subject = main_parts((found > 0.5).numpy())
     return bounds(torch.from_numpy(subject).to(torch.float32))
+
+
+def _is_subject(
+    found: Float[Tensor, "h w"], rgb: Float[Tensor, "h w 3"], backdrop: Backdrop
+) -> bool:
+    """Tell whether a supposed backdrop is a wall, a sheet or a close-up that was found itself."""
+    like = torch.from_numpy(looks_like(rgb.numpy(), backdrop))
+    return float(found[like].mean()) > 0.5
 
 
 def _unsure(found: Float[Tensor, "h w"]) -> float:
