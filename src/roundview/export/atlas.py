@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from roundview.mesh import Mesh, Texture
+from ..mesh import Mesh, Texture
 
 _LOG = logging.getLogger(__name__)
 _LARGEST_PX = 8192  # a side of the joined picture; larger ones are shrunk

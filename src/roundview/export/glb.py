@@ -14,9 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from roundview import __version__
-from roundview.mesh import Mesh, Texture, vertex_normals
-
+from .. import __version__
+from ..mesh import Mesh, Texture, vertex_normals
 from .atlas import linear_from_srgb
 from .files import encoded, quantised, write_bytes
 from .glb_read import mesh_from_glb_bytes

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from roundview.mesh import Mesh
-
+from ..mesh import Mesh
 from .atlas import Part, linear_from_srgb, mesh_from_parts, srgb_from_linear
 from .files import levels_from_bytes
 
@@ -41,7 +40,8 @@ def mesh_from_glb_bytes(data: bytes) -> Mesh:
         return mesh_from_parts(_Reader(document, binary).parts())
     except (LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         # Its JSON is not built as glTF's: a missing key, a list for a number, an index too far.
-        raise ValueError(f"the GLB is malformed ({type(error).__name__}: {error})") from error
+        reason = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"the GLB is malformed ({type(error).__name__}: {reason})") from error
 
 
 def _container(data: bytes) -> tuple[Json, bytes]:
@@ -272,8 +272,9 @@ def _node_matrix(node: Json) -> np.ndarray:
 def _moved(part: Part, world_from_node: np.ndarray) -> Part:
     if (world_from_node == np.eye(4)).all():
         return part
-    vertices = part.vertices @ world_from_node[:3, :3].T + world_from_node[:3, 3]
-    # A mirror turns the triangles inside out (specification, 3.7.4).
-    mirrors = np.linalg.det(world_from_node[:3, :3]) < 0
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused later
+        vertices = part.vertices @ world_from_node[:3, :3].T + world_from_node[:3, 3]
+        # A mirror turns the triangles inside out (specification, 3.7.4).
+        mirrors = np.linalg.det(world_from_node[:3, :3]) < 0
     faces = part.faces[:, ::-1] if mirrors else part.faces
     return replace(part, vertices=vertices, faces=faces)

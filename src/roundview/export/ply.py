@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from roundview.gaussians import Gaussians
-from roundview.mesh import Mesh
-
+from ..gaussians import Gaussians
+from ..mesh import Mesh
 from .files import quantised, write_bytes
 from .ply_read import Element, read_elements
 

@@ -14,16 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from roundview.camera import Cameras
-from roundview.frames import (
+from ..camera import Cameras
+from ..frames import (
     opencv_from_opengl,
     opengl_from_opencv,
     yup_from_zup,
     yup_points_from_zup,
 )
-from roundview.image import composite
-from roundview.views import Views
-
+from ..image import composite
+from ..views import Views
 from .files import atomic_directory, read_json, read_png, write_json, write_png
 
 Json = dict[str, Any]
