@@ -1,0 +1,1 @@
+"""Gaussian splatting: draw clouds of Gaussians, and fit them to views."""
