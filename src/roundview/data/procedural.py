@@ -2,7 +2,7 @@
 
 In the manner of Xie et al., "LRM-Zero: Training Large Reconstruction Models with Synthesized Data",
 2024 (Zeroverse): primitives, bent and bumped, put together at random and richly textured. Ours
-are closed parametric surfaces (superquadrics, lathes, tori, boxes), one tile of a shared atlas each.
+are closed parametric surfaces (superquadrics, lathes, tori, boxes), each with a tile of one atlas.
 """
 
 import math
@@ -35,7 +35,10 @@ def procedural_object(rng: np.random.Generator, crops: list[np.ndarray] | None =
         grid = _placed(_part(rng), rng, first=part == 0)
         tile = _pattern(rng, palette, crops)
         row, column = divmod(part, _COLUMNS)
-        at = slice(row * TILE_PX, (row + 1) * TILE_PX), slice(column * TILE_PX, (column + 1) * TILE_PX)
+        at = (
+            slice(row * TILE_PX, (row + 1) * TILE_PX),
+            slice(column * TILE_PX, (column + 1) * TILE_PX),
+        )
         atlas[at] = tile
         copies = [grid]
         if symmetric and part and abs(grid[..., 0].mean()) > 0.1:
@@ -66,7 +69,8 @@ def _part(rng: np.random.Generator) -> np.ndarray:
         polar = np.linspace(0, 2 * math.pi, rows)[:, None]
         radius = 1 - ring + ring * np.cos(polar)
         return np.stack(
-            [radius * np.sin(around), ring * np.sin(polar) + 0 * around, radius * np.cos(around)], -1
+            [radius * np.sin(around), ring * np.sin(polar) + 0 * around, radius * np.cos(around)],
+            -1,
         )
     if kind == "lathe":
         height = np.linspace(1, -1, rows)[:, None]
@@ -101,7 +105,11 @@ def _placed(grid: np.ndarray, rng: np.random.Generator, *, first: bool) -> np.nd
             [[math.cos(yaw), 0, math.sin(yaw)], [0, 1, 0], [-math.sin(yaw), 0, math.cos(yaw)]]
         )
         turn_x = np.array(
-            [[1, 0, 0], [0, math.cos(pitch), -math.sin(pitch)], [0, math.sin(pitch), math.cos(pitch)]]
+            [
+                [1, 0, 0],
+                [0, math.cos(pitch), -math.sin(pitch)],
+                [0, math.sin(pitch), math.cos(pitch)],
+            ]
         )
         grid = grid @ (turn_x @ turn_y).T
     return grid if first else grid + rng.uniform(-0.8, 0.8, 3)
@@ -110,7 +118,7 @@ def _placed(grid: np.ndarray, rng: np.random.Generator, *, first: bool) -> np.nd
 def _pattern(
     rng: np.random.Generator, palette: np.ndarray, crops: list[np.ndarray] | None
 ) -> np.ndarray:
-    """Paint one tile: a plain colour, noise, stripes, checks, a gradient, text-like bars or a crop."""
+    """Paint one tile: plain, noise, stripes, checks, a gradient, rows of bars or a crop."""
     from scipy.ndimage import zoom  # noqa: PLC0415  scipy is slow to import
 
     a, b = palette[rng.integers(0, len(palette), 2)]
@@ -120,14 +128,17 @@ def _pattern(
         crop = crops[int(rng.integers(0, len(crops)))]
         side = min(crop.shape[:2])
         span = int(rng.integers(max(side // 4, 1), side + 1))
-        top, left = rng.integers(0, crop.shape[0] - span + 1), rng.integers(0, crop.shape[1] - span + 1)
+        top, left = (
+            rng.integers(0, crop.shape[0] - span + 1),
+            rng.integers(0, crop.shape[1] - span + 1),
+        )
         index = np.linspace(0, span - 1, TILE_PX).astype(int)
         return crop[top + index][:, left + index].astype(np.float32)
     if kind < 0.5:
         mix = np.zeros_like(x) + rng.random()
     elif kind < 0.65:
         cells = int(rng.integers(3, 12))
-        mix = np.clip(zoom(rng.random((cells, cells)), TILE_PX / cells, order=1), 0, 1)
+        mix = np.asarray(zoom(rng.random((cells, cells)), TILE_PX / cells, order=1))
     elif kind < 0.78:
         slope = rng.uniform(-1, 1, 2)
         mix = (np.sin((x * slope[0] + y * slope[1]) * rng.uniform(10, 60)) > 0).astype(float)
@@ -160,4 +171,6 @@ def _grid_uv(rows: int, columns: int, tile_row: int, tile_column: int) -> np.nda
     v, u = np.meshgrid(
         np.linspace(inset, 1 - inset, rows), np.linspace(inset, 1 - inset, columns), indexing="ij"
     )
-    return np.stack([(u + tile_column) / _COLUMNS, (v + tile_row) / _COLUMNS], axis=-1).reshape(-1, 2)
+    return np.stack([(u + tile_column) / _COLUMNS, (v + tile_row) / _COLUMNS], axis=-1).reshape(
+        -1, 2
+    )

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from ..surface.raster import Light, render_mesh
 DISTANCE = 1.5
 """Camera distance for objects of longest side 1; with FOV_DEG the middle of Zero123's range."""
 FOV_DEG = 49.13
-"""Vertical field of view, degrees: a 35 mm lens on a 32 mm sensor (Liu et al., "Zero-1-to-3", 2023)."""
+"""Vertical field of view, degrees: a 35 mm lens on a 32 mm sensor (Zero-1-to-3, 2023)."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def render_set(
     directory: Path,
     *,
     seed: int = 0,
-    settings: RenderSettings = RenderSettings(),  # noqa: B008  frozen
+    settings: RenderSettings = RenderSettings(),
     report: Report = silent,
 ) -> MultiViewSet:
     """Render objects to `directory`, or read what is there if it is finished and was made alike.
@@ -125,7 +126,10 @@ def load_set(directory: Path) -> MultiViewSet:
     about = json.loads((directory / "set.json").read_text())
     with np.load(directory / "poses.npz") as poses:
         azimuth, elevation = poses["azimuth"], poses["elevation"]
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in about["made_with"]["settings"].items()}
+    fields: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in about["made_with"]["settings"].items()
+    }
     pictures = np.load(directory / "pictures.npy", mmap_mode="r")
     return MultiViewSet(pictures, azimuth, elevation, about["names"], RenderSettings(**fields))
 
@@ -133,7 +137,9 @@ def load_set(directory: Path) -> MultiViewSet:
 def _poses(rng: np.random.Generator, settings: RenderSettings) -> tuple[np.ndarray, np.ndarray]:
     azimuth, elevation = [], []
     for _ in range(settings.rings):
-        azimuth.append(rng.uniform(0, 360) + np.arange(settings.ring_views) * 360 / settings.ring_views)
+        azimuth.append(
+            rng.uniform(0, 360) + np.arange(settings.ring_views) * 360 / settings.ring_views
+        )
         elevation.append(np.full(settings.ring_views, rng.uniform(*settings.elevation_deg)))
     azimuth.append(rng.uniform(0, 360, settings.free_views))
     elevation.append(rng.uniform(*settings.free_elevation_deg, settings.free_views))

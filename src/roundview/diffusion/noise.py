@@ -37,12 +37,16 @@ class CosineSchedule:
         return _like(self.alpha(t), clean) * clean + _like(self.sigma(t), clean) * noise
 
 
-def v_from_clean(schedule: CosineSchedule, clean: Tensor, noise: Tensor, t: Float[Tensor, " n"]) -> Tensor:
+def v_from_clean(
+    schedule: CosineSchedule, clean: Tensor, noise: Tensor, t: Float[Tensor, " n"]
+) -> Tensor:
     """Give the velocity v = alpha eps - sigma x_0 (Salimans and Ho 2022, appendix D)."""
     return _like(schedule.alpha(t), clean) * noise - _like(schedule.sigma(t), clean) * clean
 
 
-def clean_from_v(schedule: CosineSchedule, noisy: Tensor, v: Tensor, t: Float[Tensor, " n"]) -> Tensor:
+def clean_from_v(
+    schedule: CosineSchedule, noisy: Tensor, v: Tensor, t: Float[Tensor, " n"]
+) -> Tensor:
     """Give x_0 = alpha x_t - sigma v."""
     return _like(schedule.alpha(t), noisy) * noisy - _like(schedule.sigma(t), noisy) * v
 

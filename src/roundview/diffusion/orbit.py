@@ -57,9 +57,16 @@ class LatentOrbitModel:
         Raises:
             ValueError: If the cameras do not stand where the model was trained.
         """
-        shape = (1, len(cameras), self.network.size.latent_channels, *[self.network.size.latent_px] * 2)
+        shape = (
+            1,
+            len(cameras),
+            self.network.size.latent_channels,
+            *[self.network.size.latent_px] * 2,
+        )
         start = randn(shape, rng)
-        return self._denoised(subject, cameras, start, _times(1.0, steps), photo_elevation_deg, report)
+        return self._denoised(
+            subject, cameras, start, _times(1.0, steps), photo_elevation_deg, report
+        )
 
     def redraw(
         self,
@@ -79,7 +86,9 @@ class LatentOrbitModel:
         if not 0 < noise_level <= 1:
             raise ValueError(f"noise_level must lie in (0, 1], got {noise_level}")
         rgba = torch.cat([views.rgb, views.alpha[..., None]], dim=-1)
-        latent = self._encoded(rearrange(resize(rgba, (self.size_px,) * 2), "n h w c -> n c h w"))
+        latent = self._encoded(
+            rearrange(resize(rgba, (self.size_px, self.size_px)), "n h w c -> n c h w")
+        )
         start = noise_part_way(latent[None], noise_level, rng)
         times = _times(noise_level, steps)
         return self._denoised(subject, views.cameras, start, times, photo_elevation_deg, report)
@@ -115,7 +124,9 @@ class LatentOrbitModel:
             size_hw=cameras.size_hw,
         )
         pose = torch.cat([photo_camera.world_from_camera, cameras.world_from_camera])[None]
-        focal_ratio = torch.cat([photo_camera.focal_px, cameras.focal_px])[None] / cameras.size_hw[0]
+        focal_ratio = (
+            torch.cat([photo_camera.focal_px, cameras.focal_px])[None] / cameras.size_hw[0]
+        )
         schedule = CosineSchedule()
 
         def denoise(noisy: Tensor, t: Tensor) -> Tensor:
@@ -145,7 +156,10 @@ def _check_cameras(cameras: Cameras) -> None:
     distance = cameras.origin.norm(dim=-1)
     tan_half = 0.5 * cameras.size_hw[0] / cameras.focal_px
     fov_deg = 2 * torch.rad2deg(tan_half.atan())
-    if float((distance - DISTANCE).abs().max()) > 1e-3 or float((fov_deg - FOV_DEG).abs().max()) > 0.01:
+    if (
+        float((distance - DISTANCE).abs().max()) > 1e-3
+        or float((fov_deg - FOV_DEG).abs().max()) > 0.01
+    ):
         raise ValueError(
             f"this model draws from distance {DISTANCE} with a field of view of {FOV_DEG} deg; got "
             f"distance {float(distance[0]):.4g} and {float(fov_deg[0]):.4g} deg. Make an asset and "

@@ -49,7 +49,7 @@ def dpmpp_2m(
         if i > 0 and bool(torch.isfinite(step)) and bool(torch.isfinite(last)):
             ratio = float(last / step)
             estimate = (1 + 0.5 / ratio) * clean - 0.5 / ratio * before
-        # exp(-h) = alpha_i sigma_next / (sigma_i alpha_next), multiplied out so that t = 1 is exact.
+        # exp(-h) = alpha_i sigma_next / (sigma_i alpha_next), multiplied out: t = 1 is then exact.
         keep = float(sigma[i + 1] / sigma[i])
         x = keep * x + float(alpha[i + 1] - alpha[i] * sigma[i + 1] / sigma[i]) * estimate
         before = clean

@@ -4,6 +4,9 @@ Twin of the reference in `raster.py`. One thread draws one view at a time, so th
 depend on the number of threads.
 """
 
+# Numba infers the types of kernels.
+# pyright: reportMissingParameterType=false
+
 import math
 
 import numpy as np
@@ -16,7 +19,7 @@ NEAR = 1e-3
 
 
 @njit(parallel=True)
-def rasterize_kernel(vertices, faces, pose, focal, h, w):  # noqa: ANN001, ANN201, PLR0913
+def rasterize_kernel(vertices, faces, pose, focal, h, w):  # noqa: ANN001, ANN201
     """Find the nearest face at every pixel centre.
 
     Args:

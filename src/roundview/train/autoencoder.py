@@ -32,12 +32,15 @@ def train_autoencoder(
 ) -> LatentAutoencoder:
     """Train an autoencoder on single views, and standardise its latents.
 
-    The loss is L1 on colour and alpha, and on their differences between neighbouring pixels, which
+    The loss is L1 on colour and alpha, and on its differences between neighbouring pixels, which
     keeps edges sharp.
     """
     torch.manual_seed(settings.seed)  # Initial weights only; torch layers take no generator.
-    network = LatentAutoencoder(size).to(memory_format=torch.channels_last)
+    network = LatentAutoencoder(size)
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stub
     sampler = ViewSampler(sets)
+    first = sampler.views(1024, 1, Generator().manual_seed(settings.seed + 2)).rgba[:, 0]
+    network.start_from_components(rearrange(first, "b h w c -> b c h w"))
 
     def loss(module: nn.Module, rng: Generator) -> Tensor:
         assert isinstance(module, LatentAutoencoder)
@@ -56,7 +59,12 @@ def train_autoencoder(
 def _distance(a: Float[Tensor, "b c h w"], b: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
     difference = a - b
     across, down = difference.diff(dim=-1), difference.diff(dim=-2)
-    return difference.abs().mean() + difference.square().mean() + across.abs().mean() + down.abs().mean()
+    return (
+        difference.abs().mean()
+        + difference.square().mean()
+        + across.abs().mean()
+        + down.abs().mean()
+    )
 
 
 @torch.no_grad()

@@ -1,7 +1,6 @@
 """The training loop: mixed precision, moving average, atomic checkpoints, exact resume."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -89,7 +88,9 @@ def train(
             if step % 50 == 0 or step == settings.steps:
                 seconds = round(time.monotonic() - started, 1)
                 count = (step - 1) % 50 + 1
-                log.write(json.dumps({"step": step, "loss": total / count, "seconds": seconds}) + "\n")
+                log.write(
+                    json.dumps({"step": step, "loss": total / count, "seconds": seconds}) + "\n"
+                )
                 log.flush()
                 total = 0.0
             if step % settings.save_every == 0 or step == settings.steps:
@@ -156,4 +157,4 @@ def _blend(average: dict[str, Tensor], network: nn.Module, decay: float) -> None
 def _save(state: dict[str, Any], path: Path) -> None:
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)

@@ -1,4 +1,4 @@
-"""Train the orbit model: denoise the latents of many views of an object, given one picture of it."""
+"""Train the orbit model: denoise the latents of many views of an object, given one picture."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,7 @@ def train_orbit(
     directory: Path,
     *,
     size: ViewTransformerSize = ViewTransformerSize(),  # noqa: B008  frozen
-    training: OrbitTraining = OrbitTraining(),  # noqa: B008  frozen
+    training: OrbitTraining = OrbitTraining(),
     settings: LoopSettings = LoopSettings(steps=6000, learning_rate=7e-4),  # noqa: B008  frozen
     resume: bool = False,
     report: Report = silent,
@@ -72,7 +72,11 @@ def velocity_loss(
     rng: Generator,
     pure_noise_share: float,
 ) -> Float[Tensor, ""]:
-    """Give the mean squared error of the predicted velocity, at random times."""
+    """Give the mean squared error of the predicted velocity, at random times.
+
+    Channels count by how much they move the picture: evenly weighted, the many that hold faint
+    and hardly predictable detail would drown those that hold the shape.
+    """
     schedule = CosineSchedule()
     objects = batch.rgba.shape[0]
     pictures = rearrange(batch.rgba, "b v h w c -> (b v) c h w")
@@ -93,7 +97,8 @@ def velocity_loss(
             batch.world_from_camera,
             batch.focal_ratio,
         )
-    return (v - v_from_clean(schedule, clean, noise, t)).square().mean()
+    weight = autoencoder.channel_weight()[:, None, None]
+    return (weight * (v - v_from_clean(schedule, clean, noise, t)).square()).mean()
 
 
 def object_weights(
