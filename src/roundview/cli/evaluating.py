@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,6 @@ from .options import (
     DeviceOption,
     Json,
     Output,
-    PhotoElevation,
     Quality,
     QualityOption,
     Quiet,
@@ -24,7 +23,12 @@ from .options import (
     parse_elevation,
     use_threads,
 )
-from .progress import told
+from .progress import Silence, told
+
+if TYPE_CHECKING:
+    from ..data.objects import ObjectFile
+    from ..evaluate.nvs import Candidate
+    from ..evaluate.protocol import NvsProtocol
 
 evaluate = typer.Typer(help="Measure against ground truth.", no_args_is_help=True)
 
@@ -41,11 +45,15 @@ def nvs(  # noqa: PLR0913  typer reads the options from the signature
     recipe: Annotated[str, typer.Option(help="The method: im3d.")] = "im3d",
     weights: Weights = None,
     size: Size = 256,
-    objects: Annotated[str | None, typer.Option(help="Comma-separated names; all.")] = None,
+    objects: Annotated[
+        str | None, typer.Option(help="Comma-separated names, without .glb; all of them.")
+    ] = None,
     with_recipe: Annotated[
         bool, typer.Option("--with-recipe", help="Run the whole recipe on each object, too.")
     ] = False,
-    photo_elevation_deg: PhotoElevation = "auto",
+    photo_elevation_deg: Annotated[
+        str, typer.Option(help="What the model is told: 30, which is true, or auto to estimate it.")
+    ] = "30",
     quality: QualityOption = Quality.standard,
     seed: Seed = 0,
     device: DeviceOption = Device.auto,
@@ -53,37 +61,53 @@ def nvs(  # noqa: PLR0913  typer reads the options from the signature
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Draw novel views of objects whose every side is known, and measure them."""
+    """Mark drawings of novel views (PSNR, SSIM); the same command goes on after an interruption."""
     check_recipe(recipe)
     check_output(output)
-    elevation = parse_elevation(photo_elevation_deg)
+    elevation_deg = parse_elevation(photo_elevation_deg)
     use_threads(threads)
-    from ..data.objects import find_objects  # noqa: PLC0415  imports torch
-    from ..evaluate.nvs import (  # noqa: PLC0415
-        Candidate,
-        choose_objects,
-        evaluate_nvs,
-        kept_strip,
-    )
+    from ..evaluate.nvs import Candidate  # noqa: PLC0415  imports torch
     from ..evaluate.protocol import NvsProtocol  # noqa: PLC0415
-    from ..evaluate.report import save_report  # noqa: PLC0415
     from ..loaders import load_models  # noqa: PLC0415
     from ..pipeline import settings_of  # noqa: PLC0415
 
-    found = find_objects(data)
-    if objects is not None:
-        found = choose_objects(found, [name.strip() for name in objects.split(",")])
-    loaded = load_models(weights, photo_elevation_deg=elevation, device=device)
-    settings = replace(settings_of(quality), photo_elevation_deg=elevation)
-    candidate = Candidate(loaded, settings, recipe, seed, with_recipe)
+    found = _chosen(data, objects)
+    # The photographs come with their true alpha, so there is nothing to cut out.
+    loaded = load_models(weights, use_matte=False, photo_elevation_deg=elevation_deg, device=device)
+    settings = replace(settings_of(quality), photo_elevation_deg=elevation_deg)
+    candidate = Candidate(loaded, settings, recipe=recipe, seed=seed, with_recipe=with_recipe)
     with told(quiet=quiet, as_json=as_json) as listener:
-        results = evaluate_nvs(
-            found, candidate, output, protocol=NvsProtocol(size_px=size), listener=listener
+        mean = _measured(found, candidate, output, NvsProtocol(size_px=size), listener)
+        listener.say(
+            f"PSNR {mean['psnr']:.2f} dB, SSIM {mean['ssim']:.3f}, {mean['objects']} of "
+            f"{mean['of']} objects; wrote {output / 'report.html'}",
+            mean=mean,
         )
-        strips = {
-            entry["name"]: kept_strip(output, entry["name"])
-            for entry in results["objects"]
-            if "error" not in entry
-        }
-        save_report(results, strips, output)
-        listener.say(f"PSNR {results['mean']['psnr']} dB; wrote {output}", mean=results["mean"])
+
+
+def _chosen(data: Path, names: str | None) -> "list[ObjectFile]":
+    """Find the objects before the models are loaded: a wrong name is told at once."""
+    from ..data.objects import find_objects  # noqa: PLC0415  imports torch
+    from ..evaluate.nvs import choose_objects  # noqa: PLC0415
+
+    found = find_objects(data)
+    return found if names is None else choose_objects(found, names.split(","))
+
+
+def _measured(
+    found: "list[ObjectFile]",
+    candidate: "Candidate",
+    output: Path,
+    protocol: "NvsProtocol",
+    listener: Silence,
+) -> dict[str, Any]:
+    """Measure, write the results, and give their means."""
+    from ..evaluate.nvs import evaluate_nvs, kept_strip  # noqa: PLC0415
+    from ..evaluate.report import save_report  # noqa: PLC0415
+
+    results = evaluate_nvs(found, candidate, output, protocol=protocol, listener=listener)
+    done = [entry["name"] for entry in results["objects"] if "error" not in entry]
+    save_report(results, {name: kept_strip(output, name) for name in done}, output)
+    if not done:
+        raise ValueError(f"no object could be measured; {output / 'report.html'} says why")
+    return results["mean"]

@@ -1,0 +1,85 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import KnowingOrbit, KnownElevation, block
+
+from roundview import loaders
+from roundview.cli import run
+from roundview.export.glb import save_glb
+from roundview.loaders import Loaded
+from roundview.recipes.im3d import Im3dModels
+from roundview.segment import matte_from_alpha
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a block and a broken file, and models that know the block."""
+    models = Im3dModels(matte_from_alpha, KnowingOrbit(block()), KnownElevation(30.0))
+
+    def load(weights: str | None, **options: Any) -> Loaded:  # noqa: ANN401
+        assert weights is None
+        assert options["use_matte"] is False
+        return Loaded(models, (), "weights")
+
+    monkeypatch.setattr(loaders, "load_models", load)
+    folder = tmp_path / "objects"
+    folder.mkdir()
+    save_glb(block(), folder / "block.glb")
+    (folder / "broken.glb").write_bytes(b"no GLB at all")
+    return folder
+
+
+def evaluate(data: Path, *more: str) -> tuple[int, Path]:
+    output = data.parent / "out"
+    arguments = ["eval", "nvs", "--data", str(data), "-o", str(output), "--size", "32", "--quiet"]
+    return run([*arguments, *more]), output
+
+
+def test_a_folder_is_marked_and_reported(data: Path) -> None:
+    code, output = evaluate(data)
+    assert code == 0
+    results = json.loads((output / "results.json").read_text())
+    assert results["protocol"] == "nvs-syncdreamer"
+    assert [entry["name"] for entry in results["objects"]] == ["block", "broken"]
+    assert (results["mean"]["objects"], results["mean"]["of"]) == (1, 2)
+    # Noise of 0.01 is 40 dB, and the drawings are sampled more coarsely than the truth.
+    assert 25 < results["mean"]["psnr"] < 41
+    assert results["settings"]["recipe"]["photo_elevation_deg"] == 30.0
+    assert "broken" in (output / "report.html").read_text()
+    assert "1 of 2" in (output / "results.md").read_text()
+
+
+def test_objects_can_be_named(data: Path) -> None:
+    code, output = evaluate(data, "--objects", "block", "--photo-elevation-deg", "auto")
+    assert code == 0
+    results = json.loads((output / "results.json").read_text())
+    assert results["mean"]["of"] == 1
+    assert results["settings"]["recipe"]["photo_elevation_deg"] is None
+
+
+@pytest.mark.parametrize(
+    ("more", "word"),
+    [
+        (["--objects", "teapot"], "teapot"),
+        (["--recipe", "nonsense"], "nonsense"),
+        (["--photo-elevation-deg", "high"], "elevation"),
+    ],
+)
+def test_bad_arguments_write_nothing(
+    data: Path, more: list[str], word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, output = evaluate(data, *more)
+    assert code == 2
+    assert word in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_all_objects_failing_is_bad_input_with_a_report(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, output = evaluate(data, "--objects", "broken")
+    assert code == 2
+    assert "no object could be measured" in capsys.readouterr().err
+    assert "broken" in (output / "report.html").read_text()
