@@ -3,6 +3,8 @@
 Each thread owns slabs of the grid, so there are no atomics and the sums keep their order.
 """
 
+# pyright: reportMissingParameterType=false  (numba infers the types of kernels)
+
 import math
 
 import numba

@@ -104,6 +104,22 @@ def render_mesh(
     return replace(views, depth=mean_depth[..., 0], normal=unit)
 
 
+def mesh_depth(mesh: Mesh, cameras: Cameras) -> Float[Tensor, "n h w"]:
+    """Give the depth of the nearest face at every pixel centre, 0 where there is none."""
+    from ..kernels import launching  # noqa: PLC0415  numba takes a second to import
+    from .raster_numba import rasterize_kernel  # noqa: PLC0415
+
+    with launching():
+        _, depth, _ = rasterize_kernel(
+            _array(mesh.vertices),
+            mesh.faces.cpu().numpy().astype(np.int64),
+            _array(cameras.camera_from_world),
+            _array(cameras.focal_px),
+            *cameras.size_hw,
+        )
+    return torch.from_numpy(depth)
+
+
 def _array(tensor: Tensor) -> np.ndarray:
     return np.ascontiguousarray(tensor.detach().cpu().numpy(), dtype=np.float32)
 
