@@ -32,6 +32,7 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 _READABLE = "PNG, JPEG, WebP, TIFF, BMP or GIF"
 # Channel values of 250 of 255 and more come from lossy compression of an opaque picture.
 _OPAQUE = 250 / 255
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
 _TURNS = {
     2: PilImage.Transpose.FLIP_LEFT_RIGHT,
     3: PilImage.Transpose.ROTATE_180,
@@ -74,7 +75,9 @@ def load_image(path: str | os.PathLike[str]) -> Image:
     shown = _shown(path)
     image = _read(Path(path), shown)
     if image.alpha is not None and float(image.alpha.max()) < 0.5:
-        raise PhotoError(f"{shown}: all of the picture is transparent; give one that shows an object")
+        raise PhotoError(
+            f"{shown}: all of the picture is transparent or nearly so; give one with an object"
+        )
     return image
 
 
@@ -136,11 +139,6 @@ def _read(path: Path, shown: str) -> Image:
         raise PhotoError(f"{shown}: the picture is damaged or incomplete ({reason})") from None
     if animated:
         _log.warning("%s holds several frames or pages; the first is used", shown)
-    if min(rgb.shape[:2]) < MIN_SIDE_PX:
-        h, w = rgb.shape[:2]
-        raise PhotoError(
-            f"{shown}: the picture is only {w}x{h} pixels; both sides must have {MIN_SIDE_PX}"
-        )
     return Image(torch.from_numpy(rgb), None if alpha is None else torch.from_numpy(alpha))
 
 
@@ -175,6 +173,8 @@ def _check_size(size_wh: tuple[int, int], shown: str) -> None:
         raise PhotoError(
             f"{shown}: the picture is only {w}x{h} pixels; both sides must have {MIN_SIDE_PX}"
         )
+    if min(w, h) * MAX_SIDE_PX < MIN_SIDE_PX * max(w, h):
+        raise PhotoError(f"{shown}: the picture is too long and thin, {w}x{h} pixels; crop it")
 
 
 def _too_large(megapixels: str) -> str:
@@ -253,7 +253,7 @@ def _orientation(picture: PilImage.Image, shown: str) -> int:
 
 
 def _srgb(picture: PilImage.Image, profile: bytes | None, shown: str) -> PilImage.Image:
-    """Convert L, RGB, CMYK or LAB to RGB in sRGB, by the embedded profile if there is a sane one."""
+    """Convert L, RGB, CMYK or LAB to sRGB, by the embedded profile if there is a sane one."""
     srgb = ImageCms.createProfile("sRGB")
     if picture.mode == "LAB":
         source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
@@ -299,6 +299,8 @@ def _what_it_is(path: Path) -> str:
         return "is a video; save one frame as PNG"
     if head.startswith(b"%PDF"):
         return "is a PDF; export the page as PNG"
+    if head.startswith(_SIGNATURES):
+        return "the picture is damaged or incomplete (its header cannot be read)"
     if text.startswith(b"<svg") or (text.startswith(b"<?xml") and b"<svg" in text):
         return "is an SVG drawing; export it as PNG"
     if text.startswith((b"<!doctype html", b"<html")):

@@ -84,9 +84,7 @@ def correct_by_backdrop(
     return np.where(joined[foreign], np.maximum(result, 1.0), result).astype(np.float32)
 
 
-def looks_like(
-    rgb: Float[np.ndarray, "h w 3"], backdrop: Backdrop
-) -> Bool[np.ndarray, "h w"]:
+def looks_like(rgb: Float[np.ndarray, "h w 3"], backdrop: Backdrop) -> Bool[np.ndarray, "h w"]:
     """Mark the pixels that are as good as equal to the backdrop."""
     return np.abs(rgb - backdrop.rgb).max(axis=-1) < TOLERANCE
 

@@ -42,9 +42,8 @@ def frame_subject(
     box = bounds(foreground.alpha)
     if box is None:
         raise NoObjectError("no object found: alpha is below 0.5 everywhere")
-    h, w = foreground.size_hw
     if keep_if_framed and is_framed(foreground):
-        window = (0.0, 0.0, float(h))
+        window = (0.0, 0.0, float(foreground.size_hw[0]))
     else:
         top, left, bottom, right = box
         side = max(bottom - top, right - left) / FRAMING

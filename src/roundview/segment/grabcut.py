@@ -9,11 +9,12 @@ import math
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
 from ..image import Foreground, Image, resize
 from .backdrop import correct_by_backdrop, find_backdrop, looks_like
 from .found import NoObjectError, require_background, require_contrast, require_object
-from .refine import main_parts, refine_matte, subject_colours
+from .refine import cut_out, main_parts
 
 COMPONENTS = 5
 """Gaussians in each colour model, as in the paper (section 3.1)."""
@@ -40,20 +41,22 @@ def grabcut_matte(photo: Image) -> Foreground:
         NoObjectError: If no region stands out from the colours of the rim.
     """
     require_contrast(photo.rgb)
-    h, w = photo.size_hw
+    return require_background(require_object(cut_out(_find, photo)))
+
+
+def _find(rgb: Float[Tensor, "h w 3"]) -> tuple[Float[Tensor, "h w"], float]:
+    """Cut at a small size, and correct by the backdrop at the picture's own."""
+    h, w = rgb.shape[:2]
     scale = min(1.0, SIDE_PX / max(h, w))
     size_hw = max(8, round(h * scale)), max(8, round(w * scale))
-    small = resize(photo.rgb, size_hw).clamp(0, 1).numpy()
-    subject = main_parts(_cut(small))
-    coarse = torch.from_numpy(subject.astype(np.float32))
-    coarse = resize(coarse[..., None], (h, w))[..., 0].clamp(0, 1)
-    backdrop = find_backdrop(photo.rgb.numpy())
+    small = resize(rgb, size_hw).clamp(0, 1).numpy()
+    subject = torch.from_numpy(main_parts(_cut(small)).astype(np.float32))
+    coarse = resize(subject[..., None], (h, w))[..., 0].clamp(0, 1)
+    backdrop = find_backdrop(rgb.numpy())
     if backdrop is not None:
-        coarse = torch.from_numpy(correct_by_backdrop(coarse.numpy(), photo.rgb.numpy(), backdrop))
-    # The cut is crisp at its own size; a pixel of it is this many of the photograph's.
-    alpha = refine_matte(photo.rgb, coarse, blur_px=h / size_hw[0])
-    cut = Foreground(subject_colours(photo.rgb, alpha), alpha)
-    return require_background(require_object(cut))
+        coarse = torch.from_numpy(correct_by_backdrop(coarse.numpy(), rgb.numpy(), backdrop))
+    # The cut is crisp at its own size, a pixel of which is this many of the picture's.
+    return coarse, h / size_hw[0]
 
 
 def _cut(rgb: Float[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike, fspath
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..models import Matte
 from .backdrop import Backdrop, correct_by_backdrop, find_backdrop, looks_like
 from .found import NoObjectError, bounds, require_background, require_contrast, require_object
 from .grabcut import grabcut_matte
-from .refine import main_parts, refine_matte, spread_colours, subject_colours
+from .refine import cut_out, main_parts, spread_colours, subject_colours
 
 NETWORK_PX = 320
 """U-2-Net's input is a square of this side (Qin et al. 2020, section 4.2 crops to 288 of it)."""
@@ -56,6 +57,8 @@ class U2NetMatte:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # The arena would keep 300 MB for good that later stages need.
+        options.enable_cpu_mem_arena = False
         self._session = onnxruntime.InferenceSession(
             fspath(path), options, providers=["CPUExecutionProvider"]
         )
@@ -75,9 +78,7 @@ class U2NetMatte:
             NoObjectError: If nothing stands out, or everything does.
         """
         require_contrast(photo.rgb)
-        coarse, blur_px = look_twice(self.saliency, photo.rgb)
-        alpha = refine_matte(photo.rgb, coarse, blur_px=blur_px)
-        cut = Foreground(subject_colours(photo.rgb, alpha), alpha)
+        cut = cut_out(partial(look_twice, self.saliency), photo)
         return require_background(require_object(cut))
 
     def saliency(self, rgb: Float[Tensor, "h w 3"]) -> Float[Tensor, "h w"]:

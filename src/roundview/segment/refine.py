@@ -1,14 +1,49 @@
 """Clean a coarse matte: tails, specks, pinholes, the edge itself, and the colours along it."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..image import Foreground, Image, resize
+
+FindSubject = Callable[[Float[Tensor, "h w 3"]], tuple[Float[Tensor, "h w"], float]]
+"""Gives coarse coverage of a picture, and how many pixels its outline may be off."""
+
+WORK_PX = 1024
+"""Larger pictures are cut out at this size: the outline of a matte is not known better than that,
+and time and memory stay bounded."""
 SMALLEST_PART = 0.05
 """Parts below this share of the largest one are specks. Chosen by us on product photographs."""
 LARGEST_PINHOLE = 0.001
 """Holes below this share of the subject are filled; larger ones may be the handle of a cup."""
+
+
+def cut_out(find: FindSubject, photo: Image) -> Foreground:
+    """Cut the subject out of a photograph, given a way to find it roughly.
+
+    Args:
+        find: Gives coarse coverage of a picture, and how many pixels its outline may be off.
+        photo: The photograph; its alpha is not looked at.
+
+    Returns:
+        The subject at the photograph's size, with its own colours along the edge.
+    """
+    scale = min(1.0, WORK_PX / max(photo.size_hw))
+    h, w = (max(1, round(side * scale)) for side in photo.size_hw)
+    rgb = resize(photo.rgb, (h, w)).clamp(0, 1)
+    coarse, blur_px = find(rgb)
+    alpha = refine_matte(rgb, coarse, blur_px=blur_px)
+    colours = subject_colours(rgb, alpha)
+    if scale == 1:
+        return Foreground(colours, alpha)
+    # The photograph's own pixels stay wherever the estimate is the picture itself.
+    changed = (colours != rgb).any(dim=-1).to(rgb)
+    layers = torch.cat([colours, changed[..., None], alpha[..., None]], dim=-1)
+    layers = resize(layers, photo.size_hw).clamp(0, 1)
+    return Foreground(torch.lerp(photo.rgb, layers[..., :3], layers[..., 3:4]), layers[..., 4])
 
 
 def refine_matte(
@@ -90,20 +125,18 @@ def guided_filter(
         size = (2 * radius + 1, 2 * radius + 1, 1)[: picture.ndim]
         return ndimage.uniform_filter(picture, size=size, mode="nearest")
 
-    guide = guide.astype(np.float64)
-    values = values.astype(np.float64)
     mean_guide, mean_values = mean(guide), mean(values)
     covariance = mean(guide * values[..., None]) - mean_guide * mean_values[..., None]
     first, second = np.triu_indices(3)
     products = mean(guide[..., first] * guide[..., second])
     spread = products - mean_guide[..., first] * mean_guide[..., second]
-    sigma = np.empty((*values.shape, 3, 3))
+    sigma = np.empty((*values.shape, 3, 3), np.float32)
     sigma[..., first, second] = spread
     sigma[..., second, first] = spread
-    sigma += smoothness * np.eye(3)
+    sigma += smoothness * np.eye(3, dtype=np.float32)
     a = np.linalg.solve(sigma, covariance[..., None])[..., 0]
     b = mean_values - (a * mean_guide).sum(axis=-1)
-    return ((mean(a) * guide).sum(axis=-1) + mean(b)).astype(np.float32)
+    return (mean(a) * guide).sum(axis=-1) + mean(b)
 
 
 def subject_colours(
@@ -126,7 +159,7 @@ def subject_colours(
     """
     from scipy import ndimage  # noqa: PLC0415
 
-    picture, cover = rgb.numpy().astype(np.float64), alpha.numpy().astype(np.float64)[..., None]
+    picture, cover = rgb.numpy(), alpha.numpy()[..., None]
     front, back = picture, picture
     for share in (0.06, 0.006):
         radius = max(2, round(share * max(picture.shape[:2])))
@@ -139,7 +172,7 @@ def subject_colours(
         # Thin parts, such as stems, have no core near; Forte's estimate is all there is.
         rim = (distance > 0) & (distance <= 3 * rim_px)
         front = np.where(rim[..., None], front[rows, columns], front)
-    return spread_colours(torch.from_numpy(front.astype(np.float32)), alpha)
+    return spread_colours(torch.from_numpy(front), alpha)
 
 
 def _colours_about(
@@ -149,7 +182,9 @@ def _colours_about(
     from scipy import ndimage  # noqa: PLC0415
 
     def mean(values: np.ndarray) -> np.ndarray:
-        return ndimage.uniform_filter(values, size=(2 * radius + 1, 2 * radius + 1, 1), mode="nearest")
+        return ndimage.uniform_filter(
+            values, size=(2 * radius + 1, 2 * radius + 1, 1), mode="nearest"
+        )
 
     mean_front = mean(front * cover) / (mean(cover) + 1e-5)
     mean_back = mean(back * (1 - cover)) / (mean(1 - cover) + 1e-5)
