@@ -21,12 +21,13 @@ REACH_X, REACH_Y, POWER_MAX = range(10, 13)
 """Half the box in which alpha reaches ALPHA_MIN, pixels, and the power where it does."""
 RECORD = 16
 SUM, SUM_P, SUM_Q, SUM_PP, SUM_PQ, SUM_QQ = range(6)
-"""What a slot holds: moments of the gradient with respect to the power; then at RED to DEPTH, less
-this many places, the gradients of colour and depth."""
-SLOT = 10
-SLOT_RGB, SLOT_DEPTH = 6, 9
+SLOT_RGB, SLOT_DEPTH, SLOT_USED = 6, 9, 10
+SLOT = 16
+"""What a slot holds: moments of the gradient with respect to the power; then the gradients of
+colour and depth. The rest pads it, and a record too, to a line of the processor's cache."""
 
 _CHUNK = 512
+_LANES = np.uint64(16)
 _F = np.float32
 _ZERO, _ONE, _TWO, _HALF = _F(0), _F(1), _F(2), _F(0.5)
 _BLUR, _NEAR, _MARGIN = _F(BLUR_PX2), _F(NEAR), _F(FRUSTUM_MARGIN)
@@ -105,7 +106,7 @@ def project_backward_kernel(fields, cameras, size_hw, pairs, gradients):  # noqa
         fields: As for `project_kernel`.
         cameras: As for `project_kernel`.
         size_hw: As for `project_kernel`.
-        pairs: slots, pairs x SLOT; first, n x g, the first slot of each ellipse; and count, n x g.
+        pairs: slots x SLOT; the first slot of each ellipse, n x g; and the count of its slots.
             The sums run over slots, then cameras, in this order whatever the number of threads.
         gradients: Five arrays like `fields`, written.
     """
@@ -132,16 +133,22 @@ def _project_backward_some(fields, cameras, size_hw, pairs, gradients, chosen): 
         for n_at in range(len(cameras)):
             if count[n_at, i] == 0:
                 continue
-            slot[:] = _ZERO
-            for at in range(first[n_at, i], first[n_at, i] + count[n_at, i]):
-                for k in range(SLOT):
-                    slot[k] += slots[at, k]
+            _sum_slots(slots, first[n_at, i], count[n_at, i], slot)
             camera = cameras[n_at]
             _colour_backward(fields, i, camera, slot, gradients, basis)
             _shape_backward(fields, i, camera, size_hw, slot, (turn, scale), gradients, total)
         _turn_backward(fields[2], i, length, total, gradients[2])
         opacity = _ONE / (_ONE + math.exp(-fields[3][i]))
         gradients[3][i] *= opacity - _ONE
+
+
+@njit
+def _sum_slots(slots, first, count, total):  # noqa: ANN001, ANN202
+    for k in range(_LANES):
+        total[k] = slots[first, k]
+    for at in range(first + 1, first + count):
+        for k in range(_LANES):
+            total[k] += slots[at, k]
 
 
 @njit
@@ -243,7 +250,7 @@ def _in_camera(centre, i, camera):  # noqa: ANN001, ANN202
 
 @njit
 def _linearise(camera, x, y, z, size_hw):  # noqa: ANN001, ANN202
-    """Rows of the projection's Jacobian times the camera's rotation; whether each may still move."""
+    """Rows of the projection's Jacobian in the world; whether each still moves with the centre."""
     limit_x = _MARGIN * _HALF * _F(size_hw[1]) / camera[15]
     limit_y = _MARGIN * _HALF * _F(size_hw[0]) / camera[15]
     slope_x = min(max(x / z, -limit_x), limit_x)

@@ -1,7 +1,7 @@
 """Draw Gaussians: the public renderer, and the readable reference of what the kernels compute.
 
-Kerbl et al., "3D Gaussian Splatting for Real-Time Radiance Field Rendering", 2023; the projection is
-from Zwicker et al., "EWA Splatting", 2002. Each Gaussian becomes a blurred ellipse in the picture,
+Kerbl et al., "3D Gaussian Splatting for Real-Time Radiance Field Rendering", 2023; the projection
+is from Zwicker et al., "EWA Splatting", 2002. Each Gaussian becomes a blurred ellipse in the picture,
 and each pixel lays its ellipses over one another, nearest first.
 """
 
@@ -182,9 +182,7 @@ def _rgb_towards(gaussians: Gaussians, camera: Cameras) -> Float[Tensor, "g 3"]:
     return (0.5 + (basis[..., None] * gaussians.sh).sum(dim=-2)).clamp(min=0)
 
 
-def _reach_px(
-    ellipses: _Ellipses, size_hw: tuple[int, int]
-) -> Float[Tensor, "g 2"]:
+def _reach_px(ellipses: _Ellipses, size_hw: tuple[int, int]) -> Float[Tensor, "g 2"]:
     """Half the width and height of the box where alpha reaches ALPHA_MIN; 0 for what is unseen."""
     power = torch.log(ellipses.opacity / ALPHA_MIN)
     reach = (2 * power[:, None] * ellipses.covariance[:, [0, 2]]).clamp(min=0).sqrt()

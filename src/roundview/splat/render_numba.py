@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from ..camera import Cameras
 from ..gaussians import Gaussians
 from ..kernels import launching
 from ..views import Views
+from . import pairs_numba as pairs
 from . import project_numba as project
 from . import tiles_numba as tiles
 
@@ -95,7 +96,8 @@ class _Drawn:
     first: np.ndarray
     count: np.ndarray
     bounds: np.ndarray
-    lists: tuple[np.ndarray, np.ndarray, np.ndarray]
+    listed: np.ndarray
+    slots: int
     light: np.ndarray
 
 
@@ -109,41 +111,45 @@ def _camera_rows(cameras: Cameras) -> np.ndarray:
     return torch.cat(parts, dim=1).detach().to("cpu", torch.float32).contiguous().numpy()
 
 
+def _aligned(*shape: int) -> np.ndarray:
+    """An empty float32 array that begins with a line of the processor's cache, as torch's do."""
+    return torch.empty(shape, dtype=torch.float32).numpy()
+
+
 def _draw(
     fields: tuple[np.ndarray, ...], scene: _Scene
 ) -> tuple[_Drawn, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    n, g, (h, w) = len(scene.cameras), len(fields[0]), scene.size_hw
-    records = np.empty((n, g, project.RECORD), np.float32)
+    n, (h, w) = len(scene.cameras), scene.size_hw
+    records = _aligned(n, len(fields[0]), project.RECORD)
     project.project_kernel(fields, scene.cameras, scene.size_hw, records)
-    order, seen = np.empty((n, g), np.uint32), np.empty(n, np.int64)
-    tiles.sort_kernel(records.view(np.uint32), order, seen)
-
-    jobs = n * max(-(-g // tiles.CHUNK), 1)
-    tile_count = -(-h // tiles.SIDE) * -(-w // tiles.SIDE)
-    capacity = np.empty(jobs, np.int64)
-    tiles.capacity_kernel(records, order, seen, scene.size_hw, capacity)
-    starts = np.concatenate([[0], np.cumsum(capacity)])
-    total = int(starts[-1])
-    first, count = np.zeros((n, g), np.int64), np.zeros((n, g), np.int64)
-    pairs = (
-        np.empty(total, np.uint32),
-        np.empty(total, np.uint32),
-        np.empty(total, np.uint8),
-        first,
-        count,
-        np.empty(jobs, np.int64),
-        np.zeros((jobs, tile_count), np.int64),
-    )
-    tiles.pair_kernel(records, order, seen, scene.size_hw, starts, pairs)
-    bounds = np.empty((n, tile_count, 2), np.int64)
-    lists = (np.empty(total, np.uint32), np.empty(total, np.uint32), np.empty(total, np.uint8))
-    tiles.list_kernel(starts, pairs, np.empty((jobs, tile_count), np.int64), bounds, lists)
-
-    light = np.empty((n, tile_count, tiles.PLANES * tiles.SIDE**2), np.float32)
+    first, count, bounds, listed, slots = _sort_into_tiles(records, scene.size_hw)
+    light = _aligned(n, bounds.shape[1], tiles.PLANES * pairs.SIDE**2)
     rgb, alpha = np.empty((n, h, w, 3), np.float32), np.empty((n, h, w), np.float32)
     pictures = (rgb, alpha, np.empty_like(alpha))
-    tiles.draw_kernel(records, bounds, lists, scene.background, light, pictures)
-    return _Drawn(records, first, count, bounds, lists, light), pictures
+    tiles.draw_kernel(records, bounds, listed, scene.background, light, pictures)
+    return _Drawn(records, first, count, bounds, listed, slots, light), pictures
+
+
+def _sort_into_tiles(
+    records: np.ndarray, size_hw: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
+    """Give each ellipse's first slot and count of slots; the tiles' bounds and list; all slots."""
+    n, g = records.shape[:2]
+    order, seen = np.empty((n, g), np.uint32), np.empty(n, np.int64)
+    pairs.sort_kernel(records.view(np.uint32), order, seen)
+    jobs = n * max(-(-g // pairs.CHUNK), 1)
+    capacity = np.empty((jobs, 2), np.int64)
+    pairs.capacity_kernel(records, order, seen, size_hw, capacity)
+    starts = np.concatenate([np.zeros((1, 2), np.int64), capacity.cumsum(axis=0)])
+    first, count = np.zeros((n, g), np.int64), np.zeros((n, g), np.int64)
+    tile_count = -(-size_hw[0] // pairs.SIDE) * -(-size_hw[1] // pairs.SIDE)
+    found = np.empty((int(starts[-1, 0]), 2), np.uint32)
+    ends, tile_counts = np.empty(jobs, np.int64), np.zeros((jobs, tile_count), np.int64)
+    paired = (found, first, count, ends, tile_counts)
+    pairs.pair_kernel(records, order, seen, size_hw, starts, paired)
+    bounds, listed = np.empty((n, tile_count, 2), np.int64), np.empty_like(found)
+    pairs.list_kernel(starts, paired, np.empty_like(tile_counts), bounds, listed)
+    return first, count, bounds, listed, int(starts[-1, 1])
 
 
 def _draw_backward(
@@ -152,11 +158,11 @@ def _draw_backward(
     drawn: _Drawn,
     d_pictures: tuple[np.ndarray, ...],
 ) -> tuple[np.ndarray, ...]:
-    slots = np.empty((len(drawn.lists[0]), project.SLOT), np.float32)
+    slots = _aligned(drawn.slots, project.SLOT)
     tiles.draw_backward_kernel(
-        drawn.records, drawn.bounds, drawn.lists, scene.background, drawn.light, d_pictures, slots
+        drawn.records, drawn.bounds, drawn.listed, scene.background, drawn.light, d_pictures, slots
     )
     gradients = tuple(np.empty_like(field) for field in fields)
-    pairs = (slots, drawn.first, drawn.count)
-    project.project_backward_kernel(fields, scene.cameras, scene.size_hw, pairs, gradients)
+    paired = (slots, drawn.first, drawn.count)
+    project.project_backward_kernel(fields, scene.cameras, scene.size_hw, paired, gradients)
     return gradients

@@ -1,0 +1,271 @@
+"""CPU kernels that sort ellipses by depth and find the tiles of the picture that each reaches.
+
+A tile is 8 x 8 pixels in four bands of two rows. Each visit of an ellipse to a tile is a pair. It
+is listed with the bands that the ellipse reaches there, because the ellipses of a good fit are
+smaller than a tile; and with the number of its slot, the place where the ellipse's gradient is
+added up over one row of tiles.
+"""
+
+import math
+
+import numpy as np
+from numba import prange
+
+from ..kernels import njit
+from .project_numba import (
+    DEPTH,
+    MIDDLE_X,
+    MIDDLE_Y,
+    POWER_MAX,
+    REACH_X,
+    REACH_Y,
+    SHARP_X,
+    SHARP_Y,
+    SHEAR,
+)
+
+SIDE = 8
+CHUNK = 2048
+"""Ellipses that one job pairs with tiles."""
+
+_F, _U = np.float32, np.uint64
+_ZERO, _ONE, _HALF = _F(0), _F(1), _F(0.5)
+# Widens the ellipse against rounding: a pair too many costs little, a pixel too few is an error.
+_SLACK = _F(1e-3)
+_NOWHERE = _F(1e9)
+_INFINITE_BITS = np.uint32(0x7F800000)
+_DIGIT_BITS = np.uint32(11)
+_DIGIT_MASK = np.uint32(2047)
+FIRST_BAND, LAST_BAND, LAST_SHIFT = np.uint32(3), np.uint32(7), np.uint32(2)
+OPENS = np.uint32(32)
+ELLIPSE_SHIFT = np.uint32(6)
+"""A pair in 32 bits: first band, last band (excluded), whether it opens its slot, ellipse."""
+MOST_ELLIPSES = 1 << 26
+# First and last band for each set of the four bands written as bits.
+_SPAN = np.array(
+    [0] + [(m & -m).bit_length() - 1 + 4 * m.bit_length() for m in range(1, 16)], np.uint32
+)
+
+
+@njit(parallel=True)
+def sort_kernel(records_bits, order, seen):  # noqa: ANN001, ANN201
+    """Sort each camera's ellipses by depth, equal ones by index.
+
+    Args:
+        records_bits: n x g x RECORD, the records read as uint32: positive floats sort like these.
+        order: n x g uint32, written as far as `seen`.
+        seen: n int64, written: how many ellipses have a finite depth.
+    """
+    for n_at in prange(len(seen)):
+        seen[n_at] = _sort_one(records_bits[n_at], order[n_at])
+
+
+@njit
+def _sort_one(bits, order):  # noqa: ANN001, ANN202
+    """Radix sort, 11 bits a pass, of the bits in which the depths differ at all."""
+    keys = np.empty(len(bits), np.uint32)
+    low, high = _INFINITE_BITS, np.uint32(0)
+    seen = 0
+    for i in range(len(bits)):
+        key = bits[i, DEPTH]
+        if key < _INFINITE_BITS:
+            keys[seen], order[seen] = key, i
+            low, high = min(low, key), max(high, key)
+            seen += 1
+    source, target, other_keys = order, np.empty_like(order), np.empty_like(keys)
+    shift, in_place = np.uint32(0), True
+    while seen > 0 and ((high - low) >> shift) > 0:
+        starts = np.zeros(1 << 11, np.int64)
+        for j in range(seen):
+            starts[((keys[j] - low) >> shift) & _DIGIT_MASK] += 1
+        before = 0
+        for digit in range(len(starts)):
+            starts[digit], before = before, before + starts[digit]
+        for j in range(seen):
+            digit = ((keys[j] - low) >> shift) & _DIGIT_MASK
+            target[starts[digit]], other_keys[starts[digit]] = source[j], keys[j]
+            starts[digit] += 1
+        source, target, keys, other_keys = target, source, other_keys, keys
+        shift, in_place = shift + _DIGIT_BITS, not in_place
+    if not in_place:
+        target[:seen] = source[:seen]
+    return seen
+
+
+@njit(parallel=True)
+def capacity_kernel(records, order, seen, size_hw, capacity):  # noqa: ANN001, ANN201
+    """Bound the pairs and slots that each job will make by the ellipses' boxes.
+
+    Args:
+        records: n x g x RECORD.
+        order: n x g, from `sort_kernel`.
+        seen: n, from `sort_kernel`.
+        size_hw: Height and width of the pictures.
+        capacity: jobs x 2, written.
+    """
+    jobs = len(capacity) // len(seen)
+    for job in prange(len(capacity)):
+        n_at, start = job // jobs, job % jobs * CHUNK
+        ranks = order[n_at, start : min(start + CHUNK, seen[n_at])]
+        capacity[job, 0], capacity[job, 1] = _capacity(records[n_at], ranks, size_hw)
+
+
+@njit
+def _capacity(records, ranks, size_hw):  # noqa: ANN001, ANN202
+    pairs, slots = 0, 0
+    for i in ranks:
+        top, bottom, left, right = _box(records[i], size_hw)
+        pairs += (bottom - top) * (right - left)
+        slots += bottom - top
+    return pairs, slots
+
+
+@njit
+def _box(record, size_hw):  # noqa: ANN001, ANN202
+    """Tiles that hold the ellipse: first and last row, first and last column, the last excluded."""
+    # Clamped as floats: a reach of millions of pixels would overflow an integer.
+    height, width = _F(size_hw[0]), _F(size_hw[1])
+    top = min(max(record[MIDDLE_Y] - record[REACH_Y], _ZERO), height)
+    bottom = min(max(record[MIDDLE_Y] + record[REACH_Y], _ZERO), height)
+    left = min(max(record[MIDDLE_X] - record[REACH_X], _ZERO), width)
+    right = min(max(record[MIDDLE_X] + record[REACH_X], _ZERO), width)
+    return (
+        int(top) // SIDE,
+        (int(math.ceil(bottom)) + SIDE - 1) // SIDE,
+        int(left) // SIDE,
+        (int(math.ceil(right)) + SIDE - 1) // SIDE,
+    )
+
+
+@njit(parallel=True)
+def pair_kernel(records, order, seen, size_hw, starts, pairs):  # noqa: ANN001, ANN201
+    """Find the tiles and bands that each ellipse reaches.
+
+    Args:
+        records: As for `capacity_kernel`.
+        order: As for `capacity_kernel`.
+        seen: As for `capacity_kernel`.
+        size_hw: As for `capacity_kernel`.
+        starts: jobs x 2, where each job's pairs and slots begin.
+        pairs: Written: for each pair the tile and the 32 bits above; first slot and count of slots
+            of each ellipse, n x g; where each job's pairs end; and how many pairs each job has in
+            each tile, jobs x tiles, zero at first.
+    """
+    ends = pairs[3]
+    jobs = len(ends) // len(seen)
+    for job in prange(len(ends)):
+        n_at, start = job // jobs, job % jobs * CHUNK
+        ranks = order[n_at, start : min(start + CHUNK, seen[n_at])]
+        out = (pairs[0], pairs[1][n_at], pairs[2][n_at], pairs[4][job])
+        ends[job] = _pair_some(records[n_at], ranks, size_hw, starts[job], out)
+
+
+@njit
+def _pair_some(records, ranks, size_hw, starts, out):  # noqa: ANN001, ANN202
+    """Write one job's pairs; return where they end."""
+    pairs, first, count, tile_counts = out
+    across = (size_hw[1] + SIDE - 1) // SIDE
+    low, high = np.empty(16, np.float32), np.empty(16, np.float32)
+    at, slot = starts[0], starts[1]
+    for i in ranks:
+        record = records[i]
+        first[i] = slot
+        top, bottom, left, right = _box(record, size_hw)
+        for row in range(top, bottom):
+            # The spans of two rows of tiles are found at once: 16 lanes.
+            half = _U((row - top) & 1)
+            if half == 0:
+                _row_spans(record, row * SIDE, size_hw, low, high)
+            opens = OPENS
+            for column in range(left, right):
+                span = _SPAN[_bands(low, high, half, column * SIDE)]
+                tile = row * across + column
+                pairs[at, 0], pairs[at, 1] = tile, (i << ELLIPSE_SHIFT) | opens | span
+                # Written in any case and kept if a band is reached: a branch costs more.
+                reached = span > 0
+                tile_counts[tile] += reached
+                at += reached
+                opens = np.uint32(0) if reached else opens
+            slot += opens == 0
+        count[i] = slot - first[i]
+    return at
+
+
+@njit
+def _row_spans(record, top, size_hw, low, high):  # noqa: ANN001, ANN202
+    """Find the pixels of 16 rows from `top` on that the ellipse reaches, first and last; by band.
+
+    Entries 0 to 7 hold the eight bands afterwards.
+    """
+    middle_x, middle_y = record[MIDDLE_X], record[MIDDLE_Y]
+    shear, sharp_y, narrow = record[SHEAR], record[SHARP_Y], _ONE / record[SHARP_X]
+    power = record[POWER_MAX] + _SLACK
+    start, end = _F(top) + _HALF, _F(size_hw[0])
+    for r in range(_U(16)):
+        # Even rows come first, so that bands are made of halves.
+        y = start + _F(((r & _U(7)) << _U(1)) | (r >> _U(3)))
+        dy = y - middle_y
+        q = dy * sharp_y
+        left_over = power - q * q
+        inside = left_over >= _ZERO and y < end
+        half = math.sqrt(max(left_over, _ZERO)) * narrow
+        middle = middle_x + shear * dy - _HALF
+        low[r] = middle - half if inside else _NOWHERE
+        high[r] = middle + half if inside else -_NOWHERE
+    for band in range(_U(8)):
+        low[band] = min(low[band], low[band + _U(8)])
+        high[band] = max(high[band], high[band + _U(8)])
+
+
+@njit
+def _bands(low, high, half, left):  # noqa: ANN001, ANN202
+    """Say as four bits which bands of a tile are reached; `half` picks the row of tiles."""
+    first, last = _F(left), _F(left + SIDE - 1)
+    b = half << _U(2)
+    bits = _U(low[b] <= last and high[b] >= first)
+    bits |= _U(low[b + _U(1)] <= last and high[b + _U(1)] >= first) << _U(1)
+    bits |= _U(low[b + _U(2)] <= last and high[b + _U(2)] >= first) << _U(2)
+    return bits | _U(low[b + _U(3)] <= last and high[b + _U(3)] >= first) << _U(3)
+
+
+@njit(parallel=True)
+def list_kernel(starts, pairs, cursors, bounds, listed):  # noqa: ANN001, ANN201
+    """List each tile's pairs, nearest first.
+
+    Args:
+        starts: As for `pair_kernel`.
+        pairs: As `pair_kernel` left them.
+        cursors: jobs x tiles int64, scratch.
+        bounds: n x tiles x 2 int64, written: where each tile's list begins and ends.
+        listed: Written: slot of each pair, and the 32 bits above.
+    """
+    ends, tile_counts = pairs[3], pairs[4]
+    jobs = len(ends) // len(bounds)
+    for n_at in prange(len(bounds)):
+        mine = slice(n_at * jobs, n_at * jobs + jobs)
+        _set_cursors(starts[n_at * jobs, 0], tile_counts[mine], cursors[mine], bounds[n_at])
+    for job in prange(len(ends)):
+        _list_pairs(starts[job], ends[job], pairs[0], cursors[job], listed)
+
+
+@njit
+def _set_cursors(start, tile_counts, cursors, bounds):  # noqa: ANN001, ANN202
+    """Say where each job writes into each tile's list of one camera: job after job, so in order."""
+    at = start
+    for tile in range(len(bounds)):
+        bounds[tile, 0] = at
+        for job in range(len(cursors)):
+            cursors[job, tile] = at
+            at += tile_counts[job, tile]
+        bounds[tile, 1] = at
+
+
+@njit
+def _list_pairs(starts, end, pairs, cursors, listed):  # noqa: ANN001, ANN202
+    slot = starts[1] - 1
+    for pair in range(starts[0], end):
+        tile, bits = pairs[pair, 0], pairs[pair, 1]
+        slot += (bits & OPENS) > 0
+        at = cursors[tile]
+        cursors[tile] = at + 1
+        listed[at, 0], listed[at, 1] = slot, bits
