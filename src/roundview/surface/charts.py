@@ -14,7 +14,7 @@ Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
 _AGREEMENT = 0.6
-"""Reward for a label that all neighbours share, against cosines; chosen by us, on scanned objects."""
+"""Reward for a label that all neighbours share, against cosines. Chosen by us, on scans."""
 _SHALLOW = 0.25
 """Least cosine between a face and its chart's direction when charts merge: 75 degrees."""
 _FOLDED = 0.08

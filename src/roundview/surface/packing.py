@@ -45,7 +45,8 @@ def packed(flat: Floats, chart: Ints, *, size: int, gutter_px: int) -> Floats:
             return best
     if best is None:
         raise ValueError(
-            f"{int(chart.max()) + 1} charts do not fit a texture of {size} texels; take a larger one"
+            f"{int(chart.max()) + 1} charts do not fit a texture of {size} texels: take a larger "
+            "one, or a smoother mesh"
         )
     return best
 

@@ -13,7 +13,7 @@ _SMALL = 16
 
 
 @njit
-def place_kernel(flat, start, extent, order, rule, grid):  # noqa: ANN001, ANN201, PLR0913
+def place_kernel(flat, start, extent, order, rule, grid):  # noqa: ANN001, ANN201, C901
     """Put charts on a grid one by one, each as high up as it fits, in the best quarter turn.
 
     Args:
@@ -103,7 +103,7 @@ def _collides(shifted, taken, y, base, guilty):  # noqa: ANN001, ANN202
 
 
 @njit
-def _mask(flat, extent, turn, cell, keep):  # noqa: ANN001, ANN202
+def _mask(flat, extent, turn, cell, keep):  # noqa: ANN001, ANN202, C901
     """Draw the cells that a chart needs; give the trimmed bitmap and where it begins."""
     pad = int(math.ceil(keep / cell)) + 1
     width, height = (extent[0], extent[1]) if turn % 2 == 0 else (extent[1], extent[0])

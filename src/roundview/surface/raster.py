@@ -1,15 +1,19 @@
 """Draw textured meshes from any camera, with depth and normals."""
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..camera import Cameras, rays
+from ..camera import Cameras, project, rays
 from ..mesh import Mesh, face_normals, vertex_normals
 from ..views import Views
+
+NEAR = 1e-3
+"""Triangles with a corner closer to the focal plane than this (world units) are not drawn."""
 
 
 @dataclass(frozen=True)
@@ -58,17 +62,12 @@ def render_mesh(
         Not differentiable.
     """
     from ..kernels import launching  # noqa: PLC0415  numba takes a second to import
-    from .raster_numba import (  # noqa: PLC0415
-        interpolate_kernel,
-        rasterize_kernel,
-        sample_texture_kernel,
-    )
+    from . import raster_numba as kernels  # noqa: PLC0415
 
-    h, w = cameras.size_hw
-    fine = cameras.resized((h * supersample, w * supersample))
+    fine = _finer(cameras, supersample)
     faces = mesh.faces.cpu().numpy().astype(np.int64)
     with launching():
-        face_at, depth, bary = rasterize_kernel(
+        face_at, depth, bary = kernels.rasterize_kernel(
             _array(mesh.vertices),
             faces,
             _array(fine.camera_from_world),
@@ -77,31 +76,97 @@ def render_mesh(
         )
         if mesh.texture is not None and mesh.uv is not None:
             texture = _array(mesh.texture.rgb)
-            rgb = sample_texture_kernel(face_at, bary, faces, _array(mesh.uv), texture)
+            rgb = kernels.sample_texture_kernel(face_at, bary, faces, _array(mesh.uv), texture)
         else:
-            grey = torch.full((len(mesh.vertices), 3), 0.5)
-            colour = grey if mesh.vertex_rgb is None else mesh.vertex_rgb
-            rgb = interpolate_kernel(face_at, bary, faces, _array(colour))
+            rgb = kernels.interpolate_kernel(face_at, bary, faces, _array(_vertex_rgb(mesh)))
         if not geometry and light is None:
             normal = None
         elif smooth:
             corner_normals = _array(vertex_normals(mesh))
-            normal = interpolate_kernel(face_at, bary, faces, corner_normals)
+            normal = kernels.interpolate_kernel(face_at, bary, faces, corner_normals)
         else:
             flat = np.concatenate([_array(face_normals(mesh)), np.zeros((1, 3), np.float32)])
             normal = flat[face_at]
+    drawn = _shaded(_Drawn(rgb, face_at >= 0, depth, normal), fine, light)
+    views = _averaged(drawn, cameras, background, supersample)
+    return views if geometry else replace(views, depth=None, normal=None)
+
+
+def render_mesh_reference(
+    mesh: Mesh,
+    cameras: Cameras,
+    *,
+    background: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    light: Light | None = None,
+    smooth: bool = True,
+    supersample: int = 2,
+) -> Views:
+    """Say what `render_mesh` must compute, in plain PyTorch; slow, for tests and readers."""
+    fine = _finer(cameras, supersample)
+    h, w = fine.size_hw
+    face_at, depth, bary = _rasterized(mesh, fine)
     covered = face_at >= 0
-    if normal is not None:
-        normal = _facing(normal, fine)
-        rgb = rgb if light is None else _lit(rgb, normal, light)
-    views = _averaged(rgb, covered, cameras, background, supersample)
-    if not geometry or normal is None:
-        return views
-    covered_share = views.alpha[..., None].clamp(min=1e-6)
-    mean_depth = _pooled(torch.from_numpy(depth)[..., None], supersample) / covered_share
-    mean_normal = _pooled(torch.from_numpy(normal), supersample)
-    unit = torch.nn.functional.normalize(mean_normal, dim=-1)
-    return replace(views, depth=mean_depth[..., 0], normal=unit)
+    corner = mesh.faces[face_at[covered]]
+    share = bary[covered][..., None]
+    rgb, normal = torch.zeros(len(fine), h, w, 3), torch.zeros(len(fine), h, w, 3)
+    if mesh.texture is not None and mesh.uv is not None:
+        rgb[covered] = _texture_at(mesh.texture.rgb, (mesh.uv[corner] * share).sum(dim=1))
+    else:
+        rgb[covered] = (_vertex_rgb(mesh)[corner] * share).sum(dim=1)
+    if smooth:
+        normal[covered] = (vertex_normals(mesh)[corner] * share).sum(dim=1)
+    else:
+        normal[covered] = face_normals(mesh)[face_at[covered]]
+    drawn = _Drawn(rgb.numpy(), covered.numpy(), depth.numpy(), normal.numpy())
+    return _averaged(_shaded(drawn, fine, light), cameras, background, supersample)
+
+
+def _rasterized(
+    mesh: Mesh, cameras: Cameras
+) -> tuple[Int[Tensor, "n h w"], Float[Tensor, "n h w"], Float[Tensor, "n h w 3"]]:
+    """Find the nearest face at each pixel centre: its index (-1: none), depth and barycentrics.
+
+    The screen-space shares s_i of a pixel in a projected triangle turn into those on the triangle
+    itself by weighting each with 1 / z_i: depth = 1 / sum(s_i / z_i), b_i = depth * s_i / z_i.
+    """
+    h, w = cameras.size_hw
+    n, count = len(cameras), len(mesh.faces)
+    pixel, z = project(mesh.vertices, cameras)
+    v, u = torch.meshgrid(torch.arange(h) + 0.5, torch.arange(w) + 0.5, indexing="ij")
+    p = torch.stack([u, v], dim=-1)
+    face_at = torch.full((n, h, w), -1)
+    nearest, bary = torch.full((n, h, w), torch.inf), torch.zeros(n, h, w, 3)
+    for f in range(count):
+        a, b, c = pixel[:, mesh.faces[f], None, None].unbind(1)
+        z_corner = z[:, None, None, mesh.faces[f]]
+        area = _cross(b - a, c - a)
+        share = torch.stack(
+            [_cross(c - b, p - b), _cross(a - c, p - c), _cross(b - a, p - a)], dim=-1
+        )
+        share = share / torch.where(area.abs() < 1e-12, torch.inf, area)[..., None]
+        inside = (share >= 0).all(-1) & (share.sum(-1) > 0.5) & (z_corner > NEAR).all(-1)
+        over_z = share / z_corner
+        depth = 1 / over_z.sum(-1)
+        closer = inside & (depth < nearest)
+        nearest = torch.where(closer, depth, nearest)
+        bary = torch.where(closer[..., None], over_z * depth[..., None], bary)
+        face_at = torch.where(closer, f, face_at)
+    return face_at, torch.where(face_at >= 0, nearest, 0.0), bary
+
+
+def _cross(first: Tensor, second: Tensor) -> Tensor:
+    return first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]
+
+
+def _texture_at(texture: Float[Tensor, "h w 3"], uv: Float[Tensor, "p 2"]) -> Float[Tensor, "p 3"]:
+    """Look a texture up: bilinear between texel centres, clamped at the rim."""
+    out = torch.nn.functional.grid_sample(
+        texture.permute(2, 0, 1)[None],
+        (2 * uv - 1)[None, None],
+        padding_mode="border",
+        align_corners=False,
+    )
+    return out[0, :, 0].T
 
 
 def mesh_depth(mesh: Mesh, cameras: Cameras) -> Float[Tensor, "n h w"]:
@@ -124,32 +189,57 @@ def _array(tensor: Tensor) -> np.ndarray:
     return np.ascontiguousarray(tensor.detach().cpu().numpy(), dtype=np.float32)
 
 
-def _facing(normal: np.ndarray, cameras: Cameras) -> np.ndarray:
-    """Make normals unit, and turn those of back faces towards the camera."""
-    length = np.linalg.norm(normal, axis=-1, keepdims=True)
-    unit = normal / np.maximum(length, 1e-12)
+def _finer(cameras: Cameras, times: int) -> Cameras:
+    if times < 1:
+        raise ValueError(f"supersample must be at least 1, got {times}")
+    h, w = cameras.size_hw
+    return cameras.resized((h * times, w * times))
+
+
+def _vertex_rgb(mesh: Mesh) -> Float[Tensor, "v 3"]:
+    grey = torch.full((len(mesh.vertices), 3), 0.5)
+    return grey if mesh.vertex_rgb is None else mesh.vertex_rgb
+
+
+class _Drawn(NamedTuple):
+    """One value a sample: colour, whether anything is there, depth, and normal if needed."""
+
+    rgb: np.ndarray
+    covered: np.ndarray
+    depth: np.ndarray
+    normal: np.ndarray | None
+
+
+def _shaded(drawn: _Drawn, cameras: Cameras, light: Light | None) -> _Drawn:
+    """Make normals unit, turn those of back faces towards the camera, and light the colours."""
+    if drawn.normal is None:
+        return drawn
+    length = np.linalg.norm(drawn.normal, axis=-1, keepdims=True)
+    unit = drawn.normal / np.maximum(length, 1e-12)
     away = (unit * rays(cameras).numpy()).sum(-1, keepdims=True) > 0
-    return np.where(away, -unit, unit).astype(np.float32)
-
-
-def _lit(rgb: np.ndarray, normal: np.ndarray, light: Light) -> np.ndarray:
+    normal = np.where(away, -unit, unit).astype(np.float32)
+    if light is None:
+        return drawn._replace(normal=normal)
     direction = np.asarray(light.direction, np.float32)
     direction = direction / np.linalg.norm(direction)
     shade = light.ambient + light.diffuse * np.maximum(normal @ direction, 0)
-    return np.clip(rgb * shade[..., None], 0, 1)
+    return drawn._replace(rgb=np.clip(drawn.rgb * shade[..., None], 0, 1), normal=normal)
 
 
 def _averaged(
-    rgb: np.ndarray,
-    covered: np.ndarray,
-    cameras: Cameras,
-    background: tuple[float, float, float],
-    supersample: int,
+    drawn: _Drawn, cameras: Cameras, background: tuple[float, float, float], supersample: int
 ) -> Views:
-    mask = torch.from_numpy(covered)[..., None]
-    alpha = _pooled(mask.float(), supersample)
-    premultiplied = _pooled(torch.from_numpy(rgb) * mask, supersample)
-    return Views(premultiplied + torch.tensor(background) * (1 - alpha), alpha[..., 0], cameras)
+    covered = torch.from_numpy(drawn.covered.astype(np.float32))[..., None]
+    alpha = _pooled(covered, supersample)
+    premultiplied = _pooled(torch.from_numpy(drawn.rgb) * covered, supersample)
+    rgb = premultiplied + torch.tensor(background) * (1 - alpha)
+    views = Views(rgb, alpha[..., 0], cameras)
+    if drawn.normal is None:
+        return views
+    depth = _pooled(torch.from_numpy(drawn.depth)[..., None], supersample)
+    normal = _pooled(torch.from_numpy(drawn.normal), supersample)
+    unit = torch.nn.functional.normalize(normal, dim=-1)
+    return replace(views, depth=(depth / alpha.clamp(min=1e-6))[..., 0], normal=unit)
 
 
 def _pooled(picture: Float[Tensor, "n H W c"], times: int) -> Float[Tensor, "n h w c"]:

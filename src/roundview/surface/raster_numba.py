@@ -7,15 +7,15 @@ depend on the number of threads.
 # Numba infers the types of kernels.
 # pyright: reportMissingParameterType=false
 
+# pyright: reportMissingParameterType=false  (numba infers the types of kernels)
+
 import math
 
 import numpy as np
 from numba import prange
 
 from ..kernels import njit
-
-NEAR = 1e-3
-"""Triangles with a corner closer to the focal plane than this (world units) are not drawn."""
+from .raster import NEAR
 
 
 @njit(parallel=True)

@@ -82,7 +82,11 @@ def nearest_triangles_reference(
         inside = (p - a) @ torch.linalg.inv(basis).T
         within = (inside >= 0).all(-1) & (inside.sum(-1) <= 1)
         options = [torch.where(within[..., None], inside, torch.full_like(inside, torch.nan))]
-        for start, end in (((0.0, 0.0), (1.0, 0.0)), ((0.0, 0.0), (0.0, 1.0)), ((1.0, 0), (0, 1.0))):
+        for start, end in (
+            ((0.0, 0.0), (1.0, 0.0)),
+            ((0.0, 0.0), (0.0, 1.0)),
+            ((1.0, 0), (0, 1.0)),
+        ):
             first, last = torch.tensor(start), torch.tensor(end)
             side = basis @ (last - first)
             t = ((p - a - basis @ first) @ side / (side @ side)).clamp(0, 1)

@@ -10,7 +10,7 @@ from ..kernels import njit
 
 
 @njit
-def nearest_triangles_kernel(corner, size, margin):  # noqa: ANN001, ANN201
+def nearest_triangles_kernel(corner, size, margin):  # noqa: ANN001, ANN201, C901
     """Find the nearest triangle of each texel.
 
     Args:

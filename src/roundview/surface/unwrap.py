@@ -4,7 +4,6 @@ import io
 import subprocess
 import sys
 import warnings
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -99,10 +98,10 @@ def _by_charts(mesh: Mesh, texture_size: int) -> Mesh:
     first = np.unique(joined, return_index=True)[1]
     place = np.zeros((int(joined.max()) + 1, 3))
     place[np.unique(joined)] = vertices[mesh.faces.cpu().numpy().reshape(-1)[first]]
-    chart = cut_into_charts(place, joined, texels_across=_texels_across(place, joined, texture_size))
-    flat = packed(
-        flattened(place, joined, chart), chart, size=texture_size, gutter_px=GUTTER_PX
+    chart = cut_into_charts(
+        place, joined, texels_across=_texels_across(place, joined, texture_size)
     )
+    flat = packed(flattened(place, joined, chart), chart, size=texture_size, gutter_px=GUTTER_PX)
     corner = np.stack([joined.reshape(-1), np.repeat(chart, 3)], axis=1)
     _, at, number = np.unique(corner, axis=0, return_index=True, return_inverse=True)
     return _unwrapped(
