@@ -106,6 +106,8 @@ def _interrupted(arguments: list[str]) -> str:
     if arguments[:1] in (["make"], ["train"]):
         again = arguments if "--resume" in arguments else [*arguments, "--resume"]
         return f"interrupted; go on with: {shlex.join(['roundview', *again])}"
+    if arguments[:1] == ["eval"]:  # It keeps what is measured without being told to.
+        return f"interrupted; go on with: {shlex.join(['roundview', *arguments])}"
     return "interrupted; nothing was left half-written"
 
 

@@ -168,7 +168,7 @@ def _weights_line(results: dict[str, Any]) -> str:
 def _count_line(results: dict[str, Any]) -> str:
     mean, failed = results["mean"], results["mean"]["of"] - results["mean"]["objects"]
     line = f"Measured {mean['objects']} of {mean['of']} objects"
-    return line + (f"; {failed} failed and are in no mean." if failed else ".")
+    return line + (f"; {failed} failed (in no mean)." if failed else ".")
 
 
 def _settings_text(results: dict[str, Any]) -> str:
