@@ -151,7 +151,8 @@ def test_trimesh_reads_the_same(tmp_path: Path) -> None:
     import trimesh  # noqa: PLC0415  slow to import
 
     save_glb(textured(), tmp_path / "x.glb")
-    other = trimesh.load(tmp_path / "x.glb", force="mesh", process=False)
+    other = trimesh.load_mesh(tmp_path / "x.glb", process=False)
+    assert isinstance(other, trimesh.Trimesh)
     assert other.vertices.tolist() == textured().vertices.tolist()
     assert other.faces.tolist() == textured().faces.tolist()
 

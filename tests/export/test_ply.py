@@ -17,7 +17,9 @@ FIELDS = ("centre", "log_scale", "quat_wxyz", "opacity_logit", "sh")
 def random_gaussians(count: int, coefficients: int) -> Gaussians:
     rng = torch.Generator().manual_seed(count + coefficients)
     return Gaussians(
-        *(torch.randn(count, n, generator=rng) for n in (3, 3, 4)),
+        torch.randn(count, 3, generator=rng),
+        torch.randn(count, 3, generator=rng),
+        torch.randn(count, 4, generator=rng),
         torch.randn(count, generator=rng),
         torch.randn(count, coefficients, 3, generator=rng),
     )
