@@ -1,0 +1,260 @@
+"""Fit Gaussians to views.
+
+Melas-Kyriazi et al., "IM-3D: Iterative Multiview Diffusion and Reconstruction for High-Quality 3D
+Generation", 2024, section 3.2: whole pictures, compared by deep features, structure and mask, not
+pixel by pixel alone, since generated views never agree to the pixel.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from ..gaussians import Gaussians
+from ..losses import mask_loss, ms_ssim, photometric, unit_map_distance, unit_maps
+from ..models import FeatureModel, Report, silent
+from ..views import Views
+from .cloud import CENTRE, LOG_SCALE, OPACITY, QUAT, SH, CloudAdam, pack, unpack
+from .densify import Growth, Pull, densify_and_prune
+from .render import render_gaussians
+from .start import cloud_in_ball, cloud_on_hull, seen_cube
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Settings of the fit. IM-3D's where it states them, else chosen by us on training objects.
+
+    Lengths are in units of half the width of what all cameras see; rates are a step's.
+
+    Attributes:
+        start: "hull" begins on the skin of the visual hull (ours); "centre" in a ball, as IM-3D.
+        points: Gaussians to begin with (IM-3D).
+        max_gaussians: Densification stops here.
+        sh_degree: Degree of the view-dependent colour; 0 has none.
+        background: What the views are composited over, sRGB.
+        perceptual_weight: Of the deep-feature term. IM-3D's 10 belongs to LPIPS, whose heads make
+            its values several times smaller than those of features without heads.
+        photometric_weight: Of the mean colour difference. IM-3D has no such term.
+        photometric_power: 1 for absolute, 2 for squared colour differences.
+        structure_weight: Of 1 - MS-SSIM (IM-3D).
+        mask_weight: Of the mean squared difference of alpha (IM-3D).
+        densify_every: Steps between densifications (IM-3D).
+        densify_until: Share of the steps after which the number of Gaussians stays as it is.
+        growth_share: Share of the Gaussians that one densification doubles.
+        coarse_until: Share of the steps that compare pictures of half the size; 0 for none.
+        hull_agreement: Share of the views that must cover a point of the hull.
+        centre_rate: At the first and the last step; geometric in between.
+        scale_rate: Of log scales (DreamGaussian, as the next three).
+        turn_rate: Of quaternions.
+        opacity_rate: Of opacity logits.
+        colour_rate: Of colours; a twentieth of it for the view-dependent part, as in 3DGS.
+        min_opacity: Fainter Gaussians are dropped.
+        max_scale: No Gaussian's standard deviation grows beyond this: keeps floaters small.
+        max_aspect: Longest over shortest axis at most: keeps needles short.
+    """
+
+    start: Literal["hull", "centre"] = "hull"
+    points: int = 5000
+    max_gaussians: int = 12_000
+    sh_degree: int = 0
+    background: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    perceptual_weight: float = 0.5
+    photometric_weight: float = 10.0
+    photometric_power: Literal[1, 2] = 1
+    structure_weight: float = 0.2
+    mask_weight: float = 1.0
+    densify_every: int = 50
+    densify_until: float = 0.7
+    growth_share: float = 0.1
+    coarse_until: float = 1 / 3
+    hull_agreement: float = 0.9
+    centre_rate: tuple[float, float] = (1e-3, 2e-5)
+    scale_rate: float = 5e-3
+    turn_rate: float = 5e-3
+    opacity_rate: float = 0.05
+    colour_rate: float = 0.01
+    min_opacity: float = 0.01
+    max_scale: float = 0.1
+    max_aspect: float = 10.0
+
+
+_DEFAULTS = FitSettings()
+
+
+def fit_gaussians(
+    views: Views,
+    *,
+    steps: int = 1200,
+    rng: Generator,
+    start: Gaussians | None = None,
+    features: FeatureModel | None = None,
+    view_weights: Float[Tensor, " n"] | None = None,
+    settings: FitSettings = _DEFAULTS,
+    report: Report = silent,
+) -> Gaussians:
+    """Optimise Gaussians until their renders look like the views.
+
+    Every step renders one whole view and takes one Adam step; IM-3D sums over all views, without
+    saying how many a step renders. The same views, settings and state of `rng` give the same
+    Gaussians to the last bit on one machine.
+
+    Args:
+        views: What to reproduce, over `settings.background`, at the size to train at.
+        steps: Views rendered in all (1,200 in IM-3D).
+        rng: Draws the first points, the order of the views and the parts of split Gaussians.
+        start: Gaussians to go on from, as after a redraw; otherwise `settings.start` tells.
+        features: For the perceptual term; without it only colour, structure and mask count.
+        view_weights: Share of the steps that each view gets, of any sum; equal by default. Give
+            the photograph more than what was drawn from it.
+        settings: Weights, rates and limits.
+        report: Called now and then with the share done.
+
+    Returns:
+        The Gaussians, without gradient, at most `settings.max_gaussians` unless `start` had more.
+
+    Raises:
+        ValueError: If there is no view, no step, or the weights do not fit the views.
+    """
+    weights = _checked_weights(views, steps, view_weights)
+    half_width = seen_cube(views.cameras)[1]
+    first = _begin(views, settings, rng) if start is None else start
+    cloud = CloudAdam(pack(first.detach()))
+    fine = _targets(views, features)
+    coarse_steps = round(settings.coarse_until * steps) if _can_halve(views) else 0
+    coarse = _targets(_halved(views), features) if coarse_steps else []
+    growth = Growth(
+        settings.max_gaussians,
+        settings.growth_share,
+        # 1% of the extent, Kerbl et al.'s border between what is cloned and what is split.
+        0.01 * half_width,
+        settings.min_opacity,
+    )
+    pull = Pull(len(cloud.rows), cloud.rows)
+    for step, n in enumerate(view_order(weights, steps, rng)):
+        target = coarse[n] if step < coarse_steps else fine[n]
+        with torch.enable_grad():
+            _loss(unpack(cloud.rows), target, features, settings).backward()
+        growing = step < settings.densify_until * steps
+        if growing:
+            pull.add(cloud, target.view.cameras)
+        cloud.step(_rates(cloud.rows, settings, step / steps, half_width))
+        _tame(cloud.rows, settings, half_width)
+        if growing and (step + 1) % settings.densify_every == 0:
+            densify_and_prune(cloud, pull, growth, rng)
+            pull = Pull(len(cloud.rows), cloud.rows)
+        if step % 10 == 0:
+            report(step / steps)
+    report(1.0)
+    return unpack(cloud.rows.detach())
+
+
+def view_order(weights: Float[Tensor, " n"], steps: int, rng: Generator) -> list[int]:
+    """Decide which view each step renders.
+
+    Rounds of n steps, shuffled: with equal weights every view once a round, otherwise as often as
+    its weight says, evenly (systematic sampling; Kitagawa 1996).
+    """
+    n = len(weights)
+    share = weights.double().cpu()
+    edges = (share / share.sum()).cumsum(dim=0)
+    order: list[int] = []
+    while len(order) < steps:
+        offset = torch.rand((), generator=rng, device=rng.device, dtype=torch.float64).cpu()
+        # The last edge may round to just under 1.
+        chosen = torch.searchsorted(edges, (torch.arange(n) + offset) / n).clamp(max=n - 1)
+        shuffle = torch.randperm(n, generator=rng, device=rng.device).cpu()
+        order += chosen[shuffle].tolist()
+    return order[:steps]
+
+
+@dataclass(frozen=True, eq=False)
+class _Target:
+    """One view, with its deep features."""
+
+    view: Views
+    maps: list[Tensor]
+
+
+def _targets(views: Views, features: FeatureModel | None) -> list[_Target]:
+    with torch.no_grad():
+        return [
+            _Target(view, [] if features is None else unit_maps(features, view.rgb))
+            for view in (views[n] for n in range(len(views)))
+        ]
+
+
+def _loss(
+    gaussians: Gaussians, target: _Target, features: FeatureModel | None, settings: FitSettings
+) -> Float[Tensor, ""]:
+    """Compare one render with one view: IM-3D's sum, and a photometric term."""
+    view = target.view
+    drawn = render_gaussians(gaussians, view.cameras, background=settings.background)
+    terms = [settings.mask_weight * mask_loss(drawn.alpha, view.alpha)]
+    if settings.structure_weight > 0:
+        terms.append(settings.structure_weight * (1 - ms_ssim(drawn.rgb, view.rgb)))
+    if settings.photometric_weight > 0:
+        difference = photometric(drawn.rgb, view.rgb, power=settings.photometric_power)
+        terms.append(settings.photometric_weight * difference)
+    if features is not None and settings.perceptual_weight > 0:
+        distance = unit_map_distance(unit_maps(features, drawn.rgb), target.maps)
+        terms.append(settings.perceptual_weight * distance)
+    return torch.cat(terms).sum()
+
+
+def _rates(
+    rows: Float[Tensor, "g c"], settings: FitSettings, done: float, half_width: float
+) -> Float[Tensor, " c"]:
+    first, last = settings.centre_rate
+    rates = torch.full((rows.shape[1],), settings.colour_rate / 20)
+    rates[CENTRE] = half_width * first * (last / first) ** done
+    rates[LOG_SCALE] = settings.scale_rate
+    rates[QUAT] = settings.turn_rate
+    rates[OPACITY] = settings.opacity_rate
+    rates[SH : SH + 3] = settings.colour_rate
+    return rates.to(rows)
+
+
+@torch.no_grad()
+def _tame(rows: Float[Tensor, "g c"], settings: FitSettings, half_width: float) -> None:
+    """Bring Gaussians that grew too big or too thin back to the limits."""
+    log_scale = rows[:, LOG_SCALE]
+    log_scale.clamp_(max=math.log(settings.max_scale * half_width))
+    longest = log_scale.amax(dim=1, keepdim=True)
+    torch.maximum(log_scale, longest - math.log(settings.max_aspect), out=log_scale)
+
+
+def _begin(views: Views, settings: FitSettings, rng: Generator) -> Gaussians:
+    points, degree = settings.points, settings.sh_degree
+    if settings.start == "centre":
+        return cloud_in_ball(views, points=points, sh_degree=degree, rng=rng)
+    return cloud_on_hull(
+        views, points=points, sh_degree=degree, agreement=settings.hull_agreement, rng=rng
+    )
+
+
+def _can_halve(views: Views) -> bool:
+    # Odd sizes would shift the axis; very small pictures have nothing left.
+    h, w = views.cameras.size_hw
+    return h % 2 == 0 and w % 2 == 0 and min(h, w) >= 64
+
+
+def _halved(views: Views) -> Views:
+    h, w = views.cameras.size_hw
+    return views.resized((h // 2, w // 2))
+
+
+def _checked_weights(
+    views: Views, steps: int, view_weights: Float[Tensor, " n"] | None
+) -> Float[Tensor, " n"]:
+    if len(views) == 0 or steps < 1:
+        raise ValueError(f"the fit needs at least one view and one step, got {len(views)}, {steps}")
+    if view_weights is None:
+        return torch.ones(len(views))
+    if len(view_weights) != len(views):
+        raise ValueError(f"view_weights has {len(view_weights)} entries for {len(views)} views")
+    if bool((view_weights < 0).any()) or not bool(view_weights.sum() > 0):
+        raise ValueError("view_weights must not be negative, and one at least must be positive")
+    return view_weights
