@@ -20,6 +20,11 @@ import numba
 
 _ONE_AT_A_TIME = threading.RLock()
 
+# Not OpenMP: there numba shares the thread pool with torch and resets torch's number of threads,
+# which made training steps after a kernel call hundreds of times slower on a busy machine.
+if not os.environ.get("NUMBA_THREADING_LAYER"):
+    numba.config.THREADING_LAYER = "workqueue"
+
 
 def thread_count() -> int:
     """Say how many threads the kernels use.
@@ -54,40 +59,29 @@ def launching() -> Iterator[None]:
             numba.set_num_threads(before)
 
 
-def _cache_directory() -> Path | None:
-    """Find a directory for compiled kernels, or None where nothing can be written.
+@functools.cache
+def _cache_directory(folder: Path) -> str | None:
+    """Find a directory for a folder's compiled kernels, or None where nothing can be written.
 
-    Its name holds a digest of all kernel sources, because numba compares the time of one file only
-    and would go on using a kernel whose helper in another file has changed.
+    Its name holds a digest of all the folder's kernels, because numba compares the time of one file
+    only and would go on using a kernel whose helper in another file has changed.
     """
-    digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.rglob("*.py")):
-        if source.name == "kernels.py" or "_numba" in source.name:
-            digest.update(source.read_bytes())
+    if os.environ.get("NUMBA_CACHE_DIR"):
+        return os.environ["NUMBA_CACHE_DIR"]
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    for source in sorted(folder.glob("*_numba.py")):
+        digest.update(source.read_bytes())
     base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     directory = Path(base, "roundview", "numba", digest.hexdigest()[:12])
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
-            return directory
+            return str(directory)
     except OSError:
         return None
 
 
-def _prepare_cache() -> bool:
-    """Point numba at a writable cache, unless the user chose one; say whether there is any."""
-    if os.environ.get("NUMBA_CACHE_DIR"):
-        return True
-    directory = _cache_directory()
-    if directory is not None:
-        # The variable as well as the setting: numba reads its variables again when it reloads.
-        os.environ["NUMBA_CACHE_DIR"] = str(directory)
-        numba.config.CACHE_DIR = str(directory)
-    return directory is not None
-
-
 _FLAGS: dict[str, Any] = {
-    "cache": _prepare_cache(),
     # Sums may be reordered and multiply-adds fused, but infinities and NaN keep their meaning:
     # projections of points near the camera plane make them.
     "fastmath": {"reassoc", "contract", "arcp", "nsz"},
@@ -101,4 +95,11 @@ def njit(function: Callable[..., Any] | None = None, **flags: Any) -> Callable[.
     if function is None:
         return functools.partial(njit, **flags)
     # The test run wraps every function in type checks, which numba can neither compile nor cache.
-    return numba.njit(inspect.unwrap(function), **_FLAGS | flags)
+    plain = inspect.unwrap(function)
+    directory = _cache_directory(Path(plain.__code__.co_filename).parent)
+    # numba asks for the directory while it decorates, not when it compiles.
+    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, directory or ""
+    try:
+        return numba.njit(plain, cache=directory is not None, **_FLAGS | flags)
+    finally:
+        numba.config.CACHE_DIR = before
