@@ -85,12 +85,3 @@ def test_an_output_that_is_a_file_is_refused(
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["inspect", "nothing.glb", "--debug"]) == 2
     assert "Traceback" in capsys.readouterr().err
-
-
-def test_weights_are_listed_shown_and_verified(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["weights", "list"]) == 0
-    assert "u2netp" in capsys.readouterr().out
-    assert run(["weights", "show", "u2netp"]) == 0
-    assert '"licence": "Apache-2.0"' in capsys.readouterr().out
-    assert run(["weights", "verify"]) == 0
-    assert "u2netp: whole" in capsys.readouterr().out

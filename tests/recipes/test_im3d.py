@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 from fakes import KnowingOrbit, KnownElevation, block, photo_of
+from recipes_tiny import TINY
 
 from roundview.camera import Cameras
 from roundview.mesh import Mesh, bounds
@@ -23,19 +24,6 @@ from roundview.segment import matte_from_alpha
 from roundview.stages import Stages, seeded
 from roundview.surface.raster import render_mesh
 from roundview.views import Views
-
-TINY = replace(
-    DRAFT,
-    ring_views=8,
-    more_rings=((60.0, 3), (-25.0, 2)),
-    size_px=48,
-    photo_px=96,
-    redraw_after=(60,),
-    fit_steps=90,
-    mesh_resolution=48,
-    faces=1500,
-    texture_size=128,
-)
 
 
 def seen(mesh: Mesh, azimuth_deg: float) -> torch.Tensor:

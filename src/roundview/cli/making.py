@@ -191,5 +191,5 @@ def _run(job: "Job", output: Path, resume: bool, listener: Silence) -> None:
         listener.say(f"starting over: {stages.started_over} since the interrupted run")
     asset = run(job, stages)
     listener.began("save")
-    save_asset(asset, output)
+    save_asset(asset, output, photo=job.photo)
     stages.discard()

@@ -12,14 +12,13 @@ from ..gaussians import Gaussians
 from ..mesh import Asset, Mesh, centred
 from ..models import PlainStages, StageRunner
 from ..splat.render import render_gaussians
-from ..surface.clean import clean_mesh, decimate
+from ..surface.clean import Cleaning, clean_mesh
 from ..surface.isosurface import mesh_from_depth
 from ..surface.texture import bake_texture, unwrap
-from ..views import Views, concatenate_views
+from ..views import Views
 
 # Chosen by us: where the photograph sees the surface, it should decide.
 _PHOTO_WEIGHT = 8.0
-_UNWRAP_TIMEOUT_S = 60.0
 
 
 def asset_from_gaussians(
@@ -51,13 +50,10 @@ def asset_from_gaussians(
     mesh, scale, shift = centred(plain)
     gaussians = moved_gaussians(gaussians, scale, shift)
     views = moved_views(views, scale, shift)
-    sources, weights = _texture_sources(
-        views, None if photo is None else moved_views(photo, scale, shift)
-    )
-    unwrapped = stage(
-        "unwrap",
-        lambda _: unwrap(mesh, texture_size=texture_size, timeout_s=_UNWRAP_TIMEOUT_S),
-    )
+    sources = [views] if photo is None else [views, moved_views(photo, scale, shift)]
+    weights = torch.ones(sum(len(part) for part in sources))
+    weights[len(views) :] = _PHOTO_WEIGHT
+    unwrapped = stage("unwrap", lambda _: unwrap(mesh, texture_size=texture_size))
     textured = stage(
         "texture",
         lambda _: bake_texture(
@@ -128,7 +124,7 @@ def nearest_rgb(gaussians: Gaussians, points: Float[Tensor, "p 3"]) -> Float[Ten
     solid = gaussians.opacity >= gaussians.opacity.median()
     tree = KDTree(gaussians.centre[solid].detach().numpy())
     count = min(4, int(solid.sum()))
-    distance, index = tree.query(points.numpy(), k=list(range(1, count + 1)))
+    distance, index = tree.query(points.numpy(), k=[*range(1, count + 1)])  # pyright: ignore[reportArgumentType]  scipy stubs lack lists
     weight = 1.0 / torch.from_numpy(distance).float().clamp(min=1e-4)
     rgb = gaussians.base_rgb.detach().clamp(0, 1)[solid][torch.from_numpy(index)]
     return (rgb * weight[..., None]).sum(dim=1) / weight.sum(dim=1, keepdim=True)
@@ -159,7 +155,7 @@ def _nearest_to_rays(cameras: Cameras, pixel: Float[Tensor, "n 2"]) -> Float[Ten
 
 def _mesh(gaussians: Gaussians, resolution: int, faces: int) -> Mesh:
     seen = render_gaussians(gaussians, all_round(max(128, resolution)))
-    return decimate(clean_mesh(mesh_from_depth(seen, resolution=resolution)), faces)
+    return clean_mesh(mesh_from_depth(seen, resolution=resolution), Cleaning(faces=faces))
 
 
 def all_round(size_px: int, *, count: int = 40) -> Cameras:
@@ -176,10 +172,3 @@ def all_round(size_px: int, *, count: int = 40) -> Cameras:
         fov_deg=49.13,
         size_hw=(size_px, size_px),
     )
-
-
-def _texture_sources(views: Views, photo: Views | None) -> tuple[Views, Float[Tensor, " n"]]:
-    if photo is None:
-        return views, torch.ones(len(views))
-    sources = concatenate_views([views.resized(photo.cameras.size_hw), photo])
-    return sources, torch.cat([torch.ones(len(views)), torch.full((len(photo),), _PHOTO_WEIGHT)])

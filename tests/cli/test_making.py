@@ -1,0 +1,159 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fakes import KnowingOrbit, KnownElevation, block, photo_of
+from PIL import Image as PilImage
+from recipes_tiny import TINY
+from torch import Generator
+
+from roundview.cli import run
+from roundview.export.glb import load_glb
+from roundview.export.transforms import load_views
+from roundview.image import Foreground
+from roundview.loaders import Loaded
+from roundview.models import Report, silent
+from roundview.recipes.im3d import QUALITIES, Im3dModels
+from roundview.segment import PhotoMatte
+from roundview.stages import FOLDER
+from roundview.views import Views
+
+Make = Callable[..., int]
+
+
+class StoppedOnce(KnowingOrbit):
+    """Is interrupted in the first redrawing, as by Ctrl-C."""
+
+    stopped = False
+
+    def redraw(
+        self,
+        subject: Foreground,
+        views: Views,
+        rng: Generator,
+        *,
+        photo_elevation_deg: float,
+        noise_level: float,
+        steps: int,
+        report: Report = silent,
+    ) -> Views:
+        if not self.stopped:
+            self.stopped = True
+            raise KeyboardInterrupt
+        return super().redraw(
+            subject,
+            views,
+            rng,
+            photo_elevation_deg=photo_elevation_deg,
+            noise_level=noise_level,
+            steps=steps,
+            report=report,
+        )
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    image = photo_of(block())
+    assert image.alpha is not None
+    rgb = PilImage.fromarray((image.rgb.numpy() * 255).round().astype("uint8"))
+    rgb.putalpha(PilImage.fromarray((image.alpha.numpy() * 255).round().astype("uint8")))
+    path = tmp_path / "photo.png"
+    rgb.save(path)
+    return path
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[KnowingOrbit], None]:
+    """Let `make` and `views` find a small recipe and models that need no weights."""
+    monkeypatch.setitem(QUALITIES, "draft", TINY)
+
+    def using(orbit: KnowingOrbit) -> None:
+        models = Im3dModels(PhotoMatte(), orbit, KnownElevation(10.0))
+        loaded = Loaded(models, (), "fakes")
+        monkeypatch.setattr("roundview.loaders.load_models", lambda *_, **__: loaded)
+
+    return using
+
+
+def make(photo: Path, output: Path, *more: str) -> int:
+    sizes = ("--faces", "1200", "--texture-size", "64")
+    return run(["make", str(photo), "-o", str(output), "--quality", "draft", *sizes, *more])
+
+
+def test_make_writes_what_it_promises(
+    photo: Path, tmp_path: Path, use: Callable[[KnowingOrbit], None]
+) -> None:
+    use(KnowingOrbit(block()))
+    out = tmp_path / "out"
+    assert make(photo, out, "--quiet") == 0
+    there = {path.name for path in out.iterdir()}
+    assert {"asset.glb", "splats.ply", "preview.png", "views", "record.json"} <= there
+    assert FOLDER not in there
+    assert any(name.startswith("turntable.") for name in there)
+    mesh = load_glb(out / "asset.glb")
+    assert 0 < len(mesh.faces) <= 1200
+    assert mesh.texture is not None
+    assert len(load_views(out / "views")) == 13
+    record = json.loads((out / "record.json").read_text())
+    assert record["recipe"] == "im3d"
+    assert record["settings"]["faces"] == 1200
+    assert record["seed"] == 0
+    assert record["mesh"]["faces"] == len(mesh.faces)
+    assert record["peak_memory_mb"] > 50
+    assert list(record["seconds"])[:3] == ["matte", "elevation", "draw"]
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bytes(
+    photo: Path,
+    tmp_path: Path,
+    use: Callable[[KnowingOrbit], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    use(KnowingOrbit(block()))
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert make(photo, whole, "--quiet") == 0
+    use(StoppedOnce(block()))
+    assert make(photo, broken, "--quiet") == 130
+    assert "--resume" in capsys.readouterr().err
+    assert not (broken / "asset.glb").exists()
+    assert make(photo, broken, "--resume", "--json") == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    kept = {e["stage"] for e in events if e.get("event") == "finished" and e["resumed"]}
+    assert kept == {"matte", "elevation", "draw", "fit"}
+    for name in ("asset.glb", "splats.ply"):
+        assert (broken / name).read_bytes() == (whole / name).read_bytes()
+    # Once more: there is nothing left to do.
+    assert make(photo, broken, "--resume", "--json") == 0
+    assert "finished before" in capsys.readouterr().out
+
+
+def test_another_seed_starts_over_and_says_so(
+    photo: Path,
+    tmp_path: Path,
+    use: Callable[[KnowingOrbit], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    orbit = StoppedOnce(block())
+    use(orbit)
+    assert make(photo, tmp_path / "out", "--quiet") == 130
+    capsys.readouterr()
+    assert make(photo, tmp_path / "out", "--resume", "--seed", "1") == 0
+    said = capsys.readouterr().err
+    assert said.count("starting over") == 1
+    assert "kept" not in said
+    assert json.loads((tmp_path / "out" / "record.json").read_text())["seed"] == 1
+
+
+def test_views_stand_where_they_were_asked_to(
+    photo: Path, tmp_path: Path, use: Callable[[KnowingOrbit], None]
+) -> None:
+    use(KnowingOrbit(block()))
+    out = tmp_path / "views"
+    where = ["--azimuth-deg", "30,200", "--elevation-deg", "5", "--size", "40"]
+    arguments = ["views", str(photo), "-o", str(out), "--quality", "draft", *where, "--quiet"]
+    assert run(arguments) == 0
+    views = load_views(out)
+    assert views.cameras.size_hw == (40, 40)
+    assert [round(float(a)) for a in views.cameras.azimuth_deg] == [30, 200]
+    assert (out / "sheet.png").is_file()
