@@ -20,13 +20,13 @@ def test_training_improves_on_the_components_and_standardises(tmp_path: Path) ->
     def score(network: LatentAutoencoder) -> float:
         latent = network.encode(rgba)
         assert float(latent.std()) < 3
-        return float((network.decode(latent) - rgba).square().mean())
+        return float((network.decode(latent) - rgba).abs().mean())
 
     def error(steps: int) -> float:
-        settings = LoopSettings(steps=steps, learning_rate=3e-3, warmup=5, ema=0.9)
+        settings = LoopSettings(steps=steps, learning_rate=1e-3, warmup=5, ema=0.9)
         network = train_autoencoder(
             [pictures], tmp_path / str(steps), batch=16, size=SIZE, settings=settings
         )
         return score(network)
 
-    assert error(80) < error(1)
+    assert error(150) < 0.9 * error(1)

@@ -89,7 +89,10 @@ class ViewTransformer(nn.Module):
         squares = rearrange(photo_rgba * 2 - 1, "b c (y i) (x j) -> b 1 (y x) (c i j)", i=8, j=8)
         clean = rearrange(photo_latent, "b c y x -> b 1 (y x) c")
         photo = self.from_photo(torch.cat([clean, squares.to(clean)], dim=-1)) + self.is_photo
-        views = self.from_latent(rearrange(noisy, "b v c y x -> b v (y x) c"))
+        # Scaled by the share of the signal, so that pure noise, which tells nothing, does not drown
+        # the poses in the residual stream. Nothing is lost: t is known.
+        signal = (t * math.pi / 2).cos()[:, None, None, None]
+        views = self.from_latent(rearrange(noisy, "b v c y x -> b v (y x) c") * signal)
         rays = self.from_ray(_ray_features(world_from_camera, focal_ratio, p))
         tokens = torch.cat([photo, views], dim=1) + rays + self.position
         condition = self.time(_bands(t, _TIME_BANDS))[:, None] + self.pose(
