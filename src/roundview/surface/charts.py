@@ -17,6 +17,8 @@ _AGREEMENT = 0.6
 """Reward for a label that all neighbours share, against cosines. Chosen by us, on scans."""
 _SHALLOW = 0.25
 """Least cosine between a face and its chart's direction when charts merge: 75 degrees."""
+_FACING = 0.75
+"""Least mean cosine of a merged chart: two sides of a box (0.71) stay apart, curved sides join."""
 _FOLDED = 0.08
 """Cosine under which a face leaves its chart: it would be stretched twelvefold."""
 _ROUNDS = 12
@@ -127,14 +129,9 @@ def _directions(doubled: Floats, chart: Ints, count: int) -> Floats:
 
 def _merged(chart: Ints, normal: Floats, area: Floats, pairs: Ints, length: Floats) -> Ints:
     """Join neighbouring charts, those with the largest share of common border first."""
-    count = int(chart.max()) + 1
-    members = dict(enumerate(_members(chart, count)))
+    members = dict(enumerate(_members(chart, int(chart.max()) + 1)))
     total = {index: (normal[own] * area[own, None]).sum(axis=0) for index, own in members.items()}
-    border: dict[int, dict[int, float]] = {index: {} for index in members}
-    a, b = chart[pairs[:, 0]], chart[pairs[:, 1]]
-    for first, second, shared in zip(a[a != b], b[a != b], length[a != b], strict=True):
-        for p, q in ((int(first), int(second)), (int(second), int(first))):
-            border[p][q] = border[p].get(q, 0.0) + float(shared)
+    border = _borders(chart, pairs, length)
 
     def urgency(p: int, q: int) -> float:
         return -border[p][q] / min(sum(border[p].values()), sum(border[q].values()))
@@ -143,24 +140,43 @@ def _merged(chart: Ints, normal: Floats, area: Floats, pairs: Ints, length: Floa
     heapq.heapify(heap)
     while heap:
         known, p, q = heapq.heappop(heap)
-        if p not in border or q not in border.get(p, {}) or known != urgency(p, q):
+        # An entry that a merge has made untrue is skipped; the merge has put a new one in.
+        if q not in border.get(p, {}) or known != urgency(p, q):
             continue
         direction = total[p] + total[q]
-        direction /= max(float(np.linalg.norm(direction)), 1e-20)
+        length_of_sum = max(float(np.linalg.norm(direction)), 1e-20)
+        if length_of_sum < _FACING * (area[members[p]].sum() + area[members[q]].sum()):
+            continue
+        direction /= length_of_sum
         if min((normal[members[k]] @ direction).min() for k in (p, q)) < _SHALLOW:
             continue
         members[p] = np.concatenate([members[p], members.pop(q)])
         total[p] = total[p] + total.pop(q)
-        for other, shared in border.pop(q).items():
-            del border[other][q]
-            if other != p:
-                border[p][other] = border[other][p] = border[p].get(other, 0.0) + shared
+        _absorb(border, p, q)
         for other in border[p]:
             heapq.heappush(heap, (urgency(p, other), min(p, other), max(p, other)))
     out = np.empty_like(chart)
     for number, own in enumerate(members.values()):
         out[own] = number
     return out
+
+
+def _borders(chart: Ints, pairs: Ints, length: Floats) -> dict[int, dict[int, float]]:
+    """Measure how long a border each chart has with each other."""
+    border: dict[int, dict[int, float]] = {index: {} for index in range(int(chart.max()) + 1)}
+    a, b = chart[pairs[:, 0]], chart[pairs[:, 1]]
+    apart = a != b
+    for first, second, shared in zip(a[apart], b[apart], length[apart], strict=True):
+        for p, q in ((int(first), int(second)), (int(second), int(first))):
+            border[p][q] = border[p].get(q, 0.0) + float(shared)
+    return border
+
+
+def _absorb(border: dict[int, dict[int, float]], into: int, gone: int) -> None:
+    for other, shared in border.pop(gone).items():
+        del border[other][gone]
+        if other != into:
+            border[into][other] = border[other][into] = border[into].get(other, 0.0) + shared
 
 
 def _without_overlaps(

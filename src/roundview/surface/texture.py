@@ -87,7 +87,7 @@ def bake_texture(
     texels = texels_of(mesh, texture_size)
     total = np.zeros((len(texels), 5), np.float32)
     for batch, weight in zip(batches, weights.split([len(b) for b in batches]), strict=True):
-        _blend(texels, _sources(mesh, batch), weight, settings, total)
+        blended(texels, prepared_sources(mesh, batch), weight, settings, total)
     seen, confidence = torch.from_numpy(total[:, :4]), torch.from_numpy(total[:, 4])
     rgb = seen[:, :3] / seen[:, 3:].clamp(min=1e-30)
     rgb = _with_fallback(mesh, texels, rgb, confidence, fallback_rgb)
@@ -108,7 +108,8 @@ class Sources(NamedTuple):
     margin_px: Float[Tensor, "n H W"]
 
 
-def _sources(mesh: Mesh, views: Views) -> Sources:
+def prepared_sources(mesh: Mesh, views: Views) -> Sources:
+    """Make pictures ready: take the white off, find what hides what and where not to trust."""
     from .raster import mesh_depth  # noqa: PLC0415  imports numba
 
     h, w = views.cameras.size_hw
@@ -145,13 +146,14 @@ def _margin(
     return torch.from_numpy(np.stack(away).astype(np.float32)) / finer
 
 
-def _blend(
+def blended(
     texels: Texels,
     sources: Sources,
     view_weight: Float[Tensor, " n"],
     settings: Baking,
     total: np.ndarray,
 ) -> None:
+    """Add pictures to `total` by the CPU kernel, as `blend_reference` says."""
     from ..kernels import launching  # noqa: PLC0415  numba is slow to import
     from .texture_numba import blend_kernel  # noqa: PLC0415
 
