@@ -55,7 +55,7 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["fit", "nowhere", "-o", "out"], "nowhere"),
         (["render", "nothing.glb", "-o", "out"], "no such file"),
         (["inspect", "nothing.glb"], "no such file"),
-        (["train", "giant", "-o", "out"], "orbit-small"),
+        (["train", "giant", "-o", "out", "--data", "x.zip"], "orbit-small"),
         (["weights", "show", "giant"], "u2netp"),
         (["dance"], "dance"),
     ],

