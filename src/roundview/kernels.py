@@ -17,13 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core import config
 
+# numba fills this module while it runs, so a type checker sees nothing in it.
+_CONFIG: Any = config
 _ONE_AT_A_TIME = threading.RLock()
 
 # Not OpenMP: there numba shares the thread pool with torch and resets torch's number of threads,
 # which made training steps after a kernel call hundreds of times slower on a busy machine.
 if not os.environ.get("NUMBA_THREADING_LAYER"):
-    numba.config.THREADING_LAYER = "workqueue"
+    _CONFIG.THREADING_LAYER = "workqueue"
 
 
 def thread_count() -> int:
@@ -40,7 +43,7 @@ def thread_count() -> int:
     wanted = os.environ.get("ROUNDVIEW_THREADS", "")
     if wanted and not (wanted.isdecimal() and int(wanted) > 0):
         raise ValueError(f"ROUNDVIEW_THREADS must be a positive integer, got {wanted!r}")
-    most = int(numba.config.NUMBA_NUM_THREADS)
+    most = int(_CONFIG.NUMBA_NUM_THREADS)
     return min(cores or 1, most, int(wanted) if wanted else most)
 
 
@@ -98,8 +101,8 @@ def njit(function: Callable[..., Any] | None = None, **flags: Any) -> Callable[.
     plain = inspect.unwrap(function)
     directory = _cache_directory(Path(plain.__code__.co_filename).parent)
     # numba asks for the directory while it decorates, not when it compiles.
-    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, directory or ""
+    before, _CONFIG.CACHE_DIR = _CONFIG.CACHE_DIR, directory or ""
     try:
         return numba.njit(plain, cache=directory is not None, **_FLAGS | flags)
     finally:
-        numba.config.CACHE_DIR = before
+        _CONFIG.CACHE_DIR = before

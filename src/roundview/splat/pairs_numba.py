@@ -6,6 +6,9 @@ smaller than a tile; and with the number of its slot, the place where the ellips
 added up over one row of tiles.
 """
 
+# Numba infers the types of kernels.
+# pyright: reportMissingParameterType=false
+
 import math
 
 import numpy as np

@@ -5,6 +5,9 @@ quaternion) and the sum over cameras inside. Forward, one ellipse is a row of `R
 backward, what the tiles hand back of it is a row of `SLOT` numbers.
 """
 
+# Numba infers the types of kernels.
+# pyright: reportMissingParameterType=false
+
 import math
 
 import numpy as np
@@ -73,8 +76,8 @@ def _project_one(fields, i, camera, size_hw, record, basis):  # noqa: ANN001, AN
         return
     across, down, _, _ = _linearise(camera, x, y, z, size_hw)
     turn, _ = _rotation(quat, i)
-    m0, m1 = _half_covariance(across, down, turn, _scale(log_scale, i))
-    xx, xy, yy, det = _covariance(m0, m1)
+    axes_x, axes_y = _axes(across, down, turn)
+    xx, xy, yy, det = _covariance(axes_x, axes_y, _scale(log_scale, i))
     opacity = _ONE / (_ONE + math.exp(-opacity_logit[i]))
     power = math.log(opacity) - _LOG_ALPHA_MIN
     if not (power >= _ZERO and det < np.inf):
@@ -121,11 +124,11 @@ def project_backward_kernel(fields, cameras, size_hw, pairs, gradients):  # noqa
 def _project_backward_some(fields, cameras, size_hw, pairs, gradients, chosen):  # noqa: ANN001, ANN202
     slots, first, count = pairs
     basis = np.empty((16, 4), np.float32)
-    slot, total = np.empty(SLOT, np.float32), np.empty(9, np.float32)
+    slot, lean = np.empty(SLOT, np.float32), np.empty(3, np.float32)
     for i in range(chosen[0], chosen[1]):
         turn, length = _rotation(fields[2], i)
         scale = _scale(fields[1], i)
-        total[:] = _ZERO
+        lean[:] = _ZERO
         for k in range(3):
             gradients[0][i, k] = gradients[1][i, k] = _ZERO
         gradients[3][i] = _ZERO
@@ -136,8 +139,8 @@ def _project_backward_some(fields, cameras, size_hw, pairs, gradients, chosen): 
             _sum_slots(slots, first[n_at, i], count[n_at, i], slot)
             camera = cameras[n_at]
             _colour_backward(fields, i, camera, slot, gradients, basis)
-            _shape_backward(fields, i, camera, size_hw, slot, (turn, scale), gradients, total)
-        _turn_backward(fields[2], i, length, total, gradients[2])
+            _shape_backward(fields, i, camera, size_hw, slot, (turn, scale), gradients, lean)
+        _turn_backward(fields[2], i, length, scale, lean, gradients[2])
         opacity = _ONE / (_ONE + math.exp(-fields[3][i]))
         gradients[3][i] *= opacity - _ONE
 
@@ -152,13 +155,13 @@ def _sum_slots(slots, first, count, total):  # noqa: ANN001, ANN202
 
 
 @njit
-def _shape_backward(fields, i, camera, size_hw, slot, axes, gradients, total):  # noqa: ANN001, ANN202
-    """Add one camera's share to the gradients of centre, scale, opacity and of R."""
-    turn, scale = axes
+def _shape_backward(fields, i, camera, size_hw, slot, shape, gradients, lean):  # noqa: ANN001, ANN202
+    """Add one camera's share to the gradients of centre, scale, opacity and orientation."""
+    turn, scale = shape
     x, y, z = _in_camera(fields[0], i, camera)
     across, down, free_x, free_y = _linearise(camera, x, y, z, size_hw)
-    m0, m1 = _half_covariance(across, down, turn, scale)
-    _, xy, yy, det = _covariance(m0, m1)
+    axes_x, axes_y = _axes(across, down, turn)
+    _, xy, yy, det = _covariance(axes_x, axes_y, scale)
     # With v = det / yy, the spread of x given y: p = (dx - xy / yy dy) / sqrt(2 v) and
     # q = dy / sqrt(2 yy). The moments give the gradients of xy / yy, v and yy.
     v, shear = det / yy, xy / yy
@@ -171,19 +174,20 @@ def _shape_backward(fields, i, camera, size_hw, slot, axes, gradients, total):  
     d_middle_y = _TWO * (sharp_x * shear * slot[SUM_P] - sharp_y * slot[SUM_Q])
     d_across_x = d_across_y = d_across_z = d_down_x = d_down_y = d_down_z = _ZERO
     for j in range(3):
-        d_m0 = _TWO * d_xx * m0[j] + d_xy * m1[j]
-        d_m1 = d_xy * m0[j] + _TWO * d_yy * m1[j]
-        gradients[1][i, j] += d_m0 * m0[j] + d_m1 * m1[j]
-        d_m0 *= scale[j]
-        d_m1 *= scale[j]
-        for k in range(3):
-            total[3 * k + j] += across[k] * d_m0 + down[k] * d_m1
-        d_across_x += d_m0 * turn[j]
-        d_across_y += d_m0 * turn[3 + j]
-        d_across_z += d_m0 * turn[6 + j]
-        d_down_x += d_m1 * turn[j]
-        d_down_y += d_m1 * turn[3 + j]
-        d_down_z += d_m1 * turn[6 + j]
+        d_x = _TWO * d_xx * axes_x[j] + d_xy * axes_y[j]
+        d_y = d_xy * axes_x[j] + _TWO * d_yy * axes_y[j]
+        # What the axis before this one gains when the two lean towards each other.
+        before = (j + 2) % 3
+        lean[before] += d_x * axes_x[before] + d_y * axes_y[before]
+        d_x *= scale[j] * scale[j]
+        d_y *= scale[j] * scale[j]
+        gradients[1][i, j] += d_x * axes_x[j] + d_y * axes_y[j]
+        d_across_x += d_x * turn[j]
+        d_across_y += d_x * turn[3 + j]
+        d_across_z += d_x * turn[6 + j]
+        d_down_x += d_y * turn[j]
+        d_down_y += d_y * turn[3 + j]
+        d_down_z += d_y * turn[6 + j]
     zoom = camera[15] / z
     d_slope_x = -zoom * (d_across_x * camera[6] + d_across_y * camera[7] + d_across_z * camera[8])
     d_slope_y = -zoom * (d_down_x * camera[6] + d_down_y * camera[7] + d_down_z * camera[8])
@@ -226,17 +230,22 @@ def _colour_backward(fields, i, camera, slot, gradients, basis):  # noqa: ANN001
 
 
 @njit
-def _turn_backward(quat, i, length, d, out):  # noqa: ANN001, ANN202
-    """Turn the gradient of R, row by row in `d`, into that of a quaternion of any length."""
+def _turn_backward(quat, i, length, scale, lean, out):  # noqa: ANN001, ANN202
+    """Turn what the axes gain from leaning into the gradient of a quaternion of any length.
+
+    A turn by a small angle about axis 2 moves axis 0 towards 1 and 1 away from 0, so it gains
+    (scale_0^2 - scale_1^2) lean_0. As differences of scales, round Gaussians lose no digits.
+    """
     w, x, y, z = quat[i, 0] / length, quat[i, 1] / length, quat[i, 2] / length, quat[i, 3] / length
-    d_w = x * (d[7] - d[5]) + y * (d[2] - d[6]) + z * (d[3] - d[1])
-    d_x = w * (d[7] - d[5]) + y * (d[1] + d[3]) + z * (d[2] + d[6]) - _TWO * x * (d[4] + d[8])
-    d_y = w * (d[2] - d[6]) + x * (d[1] + d[3]) + z * (d[5] + d[7]) - _TWO * y * (d[0] + d[8])
-    d_z = w * (d[3] - d[1]) + x * (d[2] + d[6]) + y * (d[5] + d[7]) - _TWO * z * (d[0] + d[4])
-    radial = w * d_w + x * d_x + y * d_y + z * d_z
+    a = (scale[1] - scale[2]) * (scale[1] + scale[2]) * lean[1]
+    b = (scale[2] - scale[0]) * (scale[2] + scale[0]) * lean[2]
+    c = (scale[0] - scale[1]) * (scale[0] + scale[1]) * lean[0]
+    # The quaternion times the unit quaternions i, j, k, which half the turns are.
     factor = _TWO / length
-    out[i, 0], out[i, 1] = factor * (d_w - radial * w), factor * (d_x - radial * x)
-    out[i, 2], out[i, 3] = factor * (d_y - radial * y), factor * (d_z - radial * z)
+    out[i, 0] = factor * (-a * x - b * y - c * z)
+    out[i, 1] = factor * (a * w - b * z + c * y)
+    out[i, 2] = factor * (a * z + b * w - c * x)
+    out[i, 3] = factor * (-a * y + b * x + c * w)
 
 
 @njit
@@ -295,26 +304,25 @@ def _rotation(quat, i):  # noqa: ANN001, ANN202
 
 
 @njit
-def _half_covariance(across, down, turn, scale):  # noqa: ANN001, ANN202
-    """Rows of the square root of the covariance in the picture."""
-    a0 = (across[0] * turn[0] + across[1] * turn[3] + across[2] * turn[6]) * scale[0]
-    a1 = (across[0] * turn[1] + across[1] * turn[4] + across[2] * turn[7]) * scale[1]
-    a2 = (across[0] * turn[2] + across[1] * turn[5] + across[2] * turn[8]) * scale[2]
-    b0 = (down[0] * turn[0] + down[1] * turn[3] + down[2] * turn[6]) * scale[0]
-    b1 = (down[0] * turn[1] + down[1] * turn[4] + down[2] * turn[7]) * scale[1]
-    b2 = (down[0] * turn[2] + down[1] * turn[5] + down[2] * turn[8]) * scale[2]
-    return (a0, a1, a2), (b0, b1, b2)
+def _axes(across, down, turn):  # noqa: ANN001, ANN202
+    """The Gaussian's unit axes in the picture: their x and their y."""
+    x0 = across[0] * turn[0] + across[1] * turn[3] + across[2] * turn[6]
+    x1 = across[0] * turn[1] + across[1] * turn[4] + across[2] * turn[7]
+    x2 = across[0] * turn[2] + across[1] * turn[5] + across[2] * turn[8]
+    y0 = down[0] * turn[0] + down[1] * turn[3] + down[2] * turn[6]
+    y1 = down[0] * turn[1] + down[1] * turn[4] + down[2] * turn[7]
+    y2 = down[0] * turn[2] + down[1] * turn[5] + down[2] * turn[8]
+    return (x0, x1, x2), (y0, y1, y2)
 
 
 @njit
-def _covariance(m0, m1):  # noqa: ANN001, ANN202
+def _covariance(axes_x, axes_y, scale):  # noqa: ANN001, ANN202
     """Blurred covariance xx, xy, yy, and its determinant as a sum of squares (Cauchy-Binet)."""
-    xx = m0[0] * m0[0] + m0[1] * m0[1] + m0[2] * m0[2]
-    xy = m0[0] * m1[0] + m0[1] * m1[1] + m0[2] * m1[2]
-    yy = m1[0] * m1[0] + m1[1] * m1[1] + m1[2] * m1[2]
-    a = m0[1] * m1[2] - m0[2] * m1[1]
-    b = m0[2] * m1[0] - m0[0] * m1[2]
-    c = m0[0] * m1[1] - m0[1] * m1[0]
+    x0, x1, x2 = axes_x[0] * scale[0], axes_x[1] * scale[1], axes_x[2] * scale[2]
+    y0, y1, y2 = axes_y[0] * scale[0], axes_y[1] * scale[1], axes_y[2] * scale[2]
+    xx, yy = x0 * x0 + x1 * x1 + x2 * x2, y0 * y0 + y1 * y1 + y2 * y2
+    xy = x0 * y0 + x1 * y1 + x2 * y2
+    a, b, c = x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0
     det = a * a + b * b + c * c + _BLUR * (xx + yy) + _BLUR * _BLUR
     return xx + _BLUR, xy, yy + _BLUR, det
 

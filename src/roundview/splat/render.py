@@ -1,8 +1,8 @@
 """Draw Gaussians: the public renderer, and the readable reference of what the kernels compute.
 
 Kerbl et al., "3D Gaussian Splatting for Real-Time Radiance Field Rendering", 2023; the projection
-is from Zwicker et al., "EWA Splatting", 2002. Each Gaussian becomes a blurred ellipse in the picture,
-and each pixel lays its ellipses over one another, nearest first.
+is from Zwicker et al., "EWA Splatting", 2002. Each Gaussian becomes a blurred ellipse in the
+picture, and each pixel lays its ellipses over one another, nearest first.
 """
 
 from dataclasses import dataclass

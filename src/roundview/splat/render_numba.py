@@ -72,7 +72,10 @@ class _Render(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *d_pictures: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  the decorator hides names
+        ctx: Any,  # noqa: ANN401
+        *d_pictures: Tensor,
+    ) -> tuple[Tensor | None, ...]:
         fields = _arrays(*ctx.saved_tensors)
         with launching():
             gradients = _draw_backward(fields, ctx.scene, ctx.drawn, _arrays(*d_pictures))

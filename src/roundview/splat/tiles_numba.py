@@ -7,6 +7,9 @@ of tiles, and each ellipse has one slot for its gradient there: threads share no
 come out the same however many there are.
 """
 
+# Numba infers the types of kernels.
+# pyright: reportMissingParameterType=false
+
 import numpy as np
 from numba import prange
 
