@@ -84,13 +84,18 @@ class Views:
 
 
 def concatenate_views(parts: Sequence[Views]) -> Views:
-    """Join views of one size; depth and normals are kept only if all parts have them."""
+    """Join views of one size; depth and normals are kept only if all parts have them.
+
+    Raises:
+        ValueError: If there are none or the sizes differ.
+    """
+    cameras = concatenate_cameras([part.cameras for part in parts])
     depths = [part.depth for part in parts if part.depth is not None]
     normals = [part.normal for part in parts if part.normal is not None]
     return Views(
         torch.cat([part.rgb for part in parts]),
         torch.cat([part.alpha for part in parts]),
-        concatenate_cameras([part.cameras for part in parts]),
+        cameras,
         torch.cat(depths) if len(depths) == len(parts) else None,
         torch.cat(normals) if len(normals) == len(parts) else None,
     )
