@@ -26,12 +26,14 @@ class LatentOrbitModel:
     """Our own orbit model: a `ViewTransformer` over the latents of a `LatentAutoencoder`.
 
     Draws any views at its distance and field of view, not rings only. Pictures are made at the
-    network's own size (64 px for the shipped model) and resampled to that of the cameras.
+    network's own size (64 px for the shipped model) and resampled to that of the cameras. Networks
+    run where they are; everything else, and the views that come back, is on the CPU.
     """
 
     def __init__(self, network: ViewTransformer, autoencoder: LatentAutoencoder) -> None:
         self.network = network.eval().requires_grad_(False)
         self.autoencoder = autoencoder.eval().requires_grad_(False)
+        self.device = next(network.parameters()).device
         self.size_px = network.size.latent_px * LatentAutoencoder.FACTOR
 
     def draw(
@@ -105,7 +107,8 @@ class LatentOrbitModel:
     ) -> Views:
         denoise = self._denoiser(subject, cameras, photo_elevation_deg)
         latent = dpmpp_2m(denoise, start, times, report=report)
-        rgba = rearrange(self.autoencoder.decode(latent[0]), "n c h w -> n h w c").clamp(0, 1)
+        decoded = self.autoencoder.decode(latent[0].to(self.device)).cpu()
+        rgba = rearrange(decoded, "n c h w -> n h w c").clamp(0, 1)
         rgba = resize(rgba, cameras.size_hw).clamp(0, 1)
         return Views(rgba[..., :3].contiguous(), rgba[..., 3].contiguous(), cameras)
 
@@ -128,16 +131,17 @@ class LatentOrbitModel:
             torch.cat([photo_camera.focal_px, cameras.focal_px])[None] / cameras.size_hw[0]
         )
         schedule = CosineSchedule()
+        known = [each.to(self.device) for each in (photo_latent, rgba, pose, focal_ratio)]
 
         def denoise(noisy: Tensor, t: Tensor) -> Tensor:
-            v = self.network(noisy, t, photo_latent, rgba, pose, focal_ratio)
-            return clean_from_v(schedule, noisy, v, t)
+            v = self.network(noisy.to(self.device), t.to(self.device), *known)
+            return clean_from_v(schedule, noisy, v.to(noisy), t)
 
         return denoise
 
     @torch.no_grad()
     def _encoded(self, rgba: Float[Tensor, "n 4 h w"]) -> Float[Tensor, "n c hl wl"]:
-        return self.autoencoder.encode(rgba)
+        return self.autoencoder.encode(rgba.to(self.device)).to(rgba)
 
 
 def load_orbit_network(network: nn.Module, tensors: dict[str, Tensor]) -> None:
