@@ -20,6 +20,14 @@ DISTANCE = 1.5
 """Distance the model was trained at, for subjects of longest side 1."""
 FOV_DEG = 49.13
 """Vertical field of view it was trained at, degrees."""
+REFINE_FROM = 0.3
+"""Time of the second sampling step; the first one is taken from pure noise.
+
+From t = 1 a small network gives a blurred mean over all the sides the photo allows, the same in
+every view. Walking evenly down from there, its errors at middle times tear the views apart: on
+held-out training objects 6 even steps came out 1.0 dB below that mean, 3 steps of which two from
+0.25 down 0.4 dB below it and as sharp. Chosen by us.
+"""
 
 
 class LatentOrbitModel:
@@ -67,7 +75,7 @@ class LatentOrbitModel:
         )
         start = randn(shape, rng)
         return self._denoised(
-            subject, cameras, start, _times(1.0, steps), photo_elevation_deg, report
+            subject, cameras, start, _drawing_times(steps), photo_elevation_deg, report
         )
 
     def redraw(
@@ -147,6 +155,12 @@ class LatentOrbitModel:
 def load_orbit_network(network: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Fill a network, strictly; weights kept in half precision are widened."""
     network.load_state_dict({name: t.float() for name, t in tensors.items()}, strict=True)
+
+
+def _drawing_times(steps: int) -> Float[Tensor, " steps"]:
+    """Begin at pure noise and go on from `REFINE_FROM`."""
+    first = torch.ones(1, dtype=torch.float64)
+    return first if steps == 1 else torch.cat([first, _times(REFINE_FROM, steps - 1)])
 
 
 def _times(first: float, steps: int) -> Float[Tensor, " steps"]:
