@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bad_inputs import write_all
 from fakes import KnowingOrbit, KnownElevation, block, photo_of
 from PIL import Image as PilImage
 from recipes_tiny import TINY
@@ -15,9 +16,10 @@ from roundview.image import Foreground
 from roundview.loaders import Loaded
 from roundview.models import Report, silent
 from roundview.recipes.im3d import QUALITIES, Im3dModels
-from roundview.segment import PhotoMatte
+from roundview.segment import PhotoMatte, U2NetMatte
 from roundview.stages import FOLDER
 from roundview.views import Views
+from roundview.weights import card
 
 Make = Callable[..., int]
 
@@ -157,3 +159,21 @@ def test_views_stand_where_they_were_asked_to(
     assert views.cameras.size_hw == (40, 40)
     assert [round(float(a)) for a in views.cameras.azimuth_deg] == [30, 200]
     assert (out / "sheet.png").is_file()
+
+
+def test_bad_inputs_are_told_in_one_line_and_leave_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    matte = PhotoMatte(U2NetMatte(card("u2netp").path))
+    models = Im3dModels(matte, KnowingOrbit(block()), KnownElevation(10.0))
+    monkeypatch.setattr("roundview.loaders.load_models", lambda *_, **__: Loaded(models, (), "x"))
+    paths = write_all(tmp_path / "bad")
+    assert len(paths) >= 50
+    out = tmp_path / "out"
+    for path in paths:
+        assert run(["make", str(path), "-o", str(out), "--quiet"]) == 2, path.name
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.startswith("roundview: "), path.name
+        assert said.err.count("\n") == 1, said.err
+        assert not out.exists(), path.name
