@@ -3,6 +3,7 @@
 import io
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def assert_quadrants(rgb: torch.Tensor, *, tolerance: float = 0.51) -> None:
     ],
 )
 def test_formats_give_the_same_colours(
-    name: str, options: dict[str, object], tolerance: float, tmp_path: Path
+    name: str, options: dict[str, Any], tolerance: float, tmp_path: Path
 ) -> None:
     picture = quadrants()
     if name.endswith("gif"):
@@ -88,7 +89,7 @@ def test_orientation_is_undone(name: str, orientation: int, tmp_path: Path) -> N
         picture = picture.transpose(stored[orientation])
     exif = PilImage.Exif()
     exif[0x0112] = orientation
-    options: dict[str, object] = {"exif": exif.tobytes()}
+    options: dict[str, Any] = {"exif": exif.tobytes()}
     if name == "a.jpg":
         options |= {"quality": 95, "subsampling": 0}
     if name == "packed.tif":
@@ -185,7 +186,7 @@ def test_animations_give_their_first_frame(
     name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = quadrants(), PilImage.new("RGB", (64, 48), (0, 0, 0))
-    options = {"lossless": True} if name == "a.webp" else {}
+    options: dict[str, Any] = {"lossless": True} if name == "a.webp" else {}
     frames = [f.quantize(8) if name == "a.gif" else f for f in (first, second)]
     frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **options)
     with caplog.at_level(logging.WARNING):
@@ -228,7 +229,7 @@ def test_embedded_profiles_are_converted_to_srgb(tmp_path: Path) -> None:
 
 
 def _profile_with_swapped_primaries() -> bytes:
-    """sRGB's profile with the tags of the red and green primaries exchanged, under another name."""
+    """A profile of sRGB with red and green primaries exchanged, under another name."""
     data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     swapped = data.replace(b"rXYZ", b"tmp_", 1).replace(b"gXYZ", b"rXYZ", 1)
     swapped = swapped.replace(b"tmp_", b"gXYZ", 1)
@@ -257,7 +258,15 @@ def test_every_bad_input_is_refused_in_one_line(tmp_path: Path) -> None:
     paths = write_all(tmp_path)
     assert len(paths) >= 60
     assert len(set(paths)) == len(paths)
-    sound = {"white.png", "black.jpg", "grey.bmp", "ramp.png", "chess.png", "static.png", "speck.png"}
+    sound = {
+        "white.png",
+        "black.jpg",
+        "grey.bmp",
+        "ramp.png",
+        "chess.png",
+        "static.png",
+        "speck.png",
+    }
     for path in paths:
         if path.name in sound:
             load_image(path)
@@ -273,11 +282,11 @@ def test_every_bad_input_is_refused_in_one_line(tmp_path: Path) -> None:
 def test_unreadable_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quadrants().save(tmp_path / "locked.png")
 
-    def locked(*args: object, **kwargs: object) -> io.BufferedReader:
+    def locked(*_: object, **__: object) -> io.BufferedReader:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", locked)
-    with pytest.raises(PhotoError, match="locked.png: may not be read"):
+    with pytest.raises(PhotoError, match=r"locked\.png: may not be read"):
         load_image(tmp_path / "locked.png")
 
 

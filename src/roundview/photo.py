@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,23 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 _READABLE = "PNG, JPEG, WebP, TIFF, BMP or GIF"
 # Channel values of 250 of 255 and more come from lossy compression of an opaque picture.
 _OPAQUE = 250 / 255
-_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
+_STILL_BRANDS = (b"heic", b"heix", b"heif", b"mif1", b"msf1", b"hevc", b"avif", b"avis")
+_DAMAGED = "the picture is damaged or incomplete (its header cannot be read)"
+_KNOWN_STARTS = {
+    b"\x89PNG": _DAMAGED,
+    b"\xff\xd8": _DAMAGED,
+    b"GIF8": _DAMAGED,
+    b"BM": _DAMAGED,
+    b"II*\x00": _DAMAGED,
+    b"MM\x00*": _DAMAGED,
+    b"\x1aE\xdf\xa3": "is a video; save one frame as PNG",
+    b"%PDF": "is a PDF; export the page as PNG",
+    b"<svg": "is an SVG drawing; export it as PNG",
+    b"<!doctype html": "is a web page, not a picture; download the picture itself",
+    b"<html": "is a web page, not a picture; download the picture itself",
+    b"version https://git-lfs": "is a Git LFS pointer; fetch the file itself with git lfs pull",
+}
+"""What files that cannot be read begin with, and what to say of them; compared in lower case."""
 _TURNS = {
     2: PilImage.Transpose.FLIP_LEFT_RIGHT,
     3: PilImage.Transpose.ROTATE_180,
@@ -274,7 +291,8 @@ def _sane_profile(profile: bytes, mode: str, shown: str) -> ImageCms.ImageCmsPro
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         name = ImageCms.getProfileDescription(opened)
-        space = opened.profile.xcolor_space.strip()
+        core: Any = opened.profile
+        space = str(core.xcolor_space).strip()
     except (OSError, ImageCms.PyCMSError, TypeError, ValueError):
         _log.warning("%s: its colour profile cannot be read; taken as sRGB", shown)
         return None
@@ -291,22 +309,15 @@ def _what_it_is(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(1024)
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if head[4:8] == b"ftyp":
-        if head[8:12] in (b"heic", b"heix", b"heif", b"mif1", b"msf1", b"hevc", b"avif", b"avis"):
-            return "is a HEIC or AVIF picture; convert it to JPEG or PNG"
+    if head[4:8] == b"ftyp" and head[8:12] in _STILL_BRANDS:
+        return "is a HEIC or AVIF picture; convert it to JPEG or PNG"
+    if head[4:8] == b"ftyp" or head[8:12] == b"AVI ":
         return "is a video; save one frame as PNG"
-    if head.startswith(b"\x1aE\xdf\xa3") or head[8:12] == b"AVI ":
-        return "is a video; save one frame as PNG"
-    if head.startswith(b"%PDF"):
-        return "is a PDF; export the page as PNG"
-    if head.startswith(_SIGNATURES):
-        return "the picture is damaged or incomplete (its header cannot be read)"
-    if text.startswith(b"<svg") or (text.startswith(b"<?xml") and b"<svg" in text):
-        return "is an SVG drawing; export it as PNG"
-    if text.startswith((b"<!doctype html", b"<html")):
-        return "is a web page, not a picture; download the picture itself"
-    if text.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer; fetch the file itself with git lfs pull"
+    if text.startswith(b"<?xml") and b"<svg" in text:
+        return _KNOWN_STARTS[b"<svg"]
+    for start, meaning in _KNOWN_STARTS.items():
+        if text.startswith(start.lower()):
+            return meaning
     return f"is not a picture that can be read; convert it to PNG or JPEG (read are {_READABLE})"
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from .regions import label
+
 TOLERANCE = 0.035
 """Largest difference of a channel at which a pixel still counts as backdrop (9 of 255)."""
 SHADOW_FLOOR = 0.45
@@ -41,13 +43,15 @@ def find_backdrop(rgb: Float[np.ndarray, "h w 3"]) -> Backdrop | None:
     rim[width:-width, width:-width] = False
     colours, terms = rgb[rim].astype(np.float64), basis[rim]
     # A first guess that a subject touching the rim cannot pull: the median colour.
-    fits = np.abs(colours - np.median(colours, axis=0)).max(axis=1) < 4 * TOLERANCE
+    error = np.abs(colours - np.median(colours, axis=0)).max(axis=1) / 4
+    weights = np.zeros((terms.shape[1], 3))
     for _ in range(4):
+        fits = error < TOLERANCE
         if fits.mean() < 0.5:
             return None
         weights = np.linalg.lstsq(terms[fits], colours[fits], rcond=None)[0]
         error = np.abs(terms @ weights - colours).max(axis=1)
-        fits = error < TOLERANCE
+    fits = error < TOLERANCE
     if fits.mean() < 0.65 or np.median(error[fits]) > TOLERANCE / 3:
         return None
     return Backdrop((basis @ weights).clip(0, 1).astype(np.float32))
@@ -63,21 +67,18 @@ def correct_by_backdrop(
       openings that look like it and that the network was not sure of;
     - what cannot be backdrop, not even in shadow, and hangs together with the subject, joins it.
     """
-    from scipy import ndimage  # noqa: PLC0415
-
     same = looks_like(rgb, backdrop)
-    regions, count = ndimage.label(same)
+    regions, count = label(same)
     result = saliency.copy()
     if count:
-        labels = np.arange(count + 1)
-        sure = ndimage.mean(saliency, regions, labels)
         area = np.bincount(regions.ravel(), minlength=count + 1)
+        sure = np.bincount(regions.ravel(), saliency.ravel(), count + 1) / area.clip(1)
         subject = max(1, int((saliency > 0.5).sum()))
         opening = (sure < 0.97) & (area > 0.002 * subject)
         opening[0] = False
         result = np.where(same & (saliency < 0.9), 0.0, result)
         result = np.where(opening[regions], np.where(saliency < 0.99, 0.0, result), result)
-    foreign, _ = ndimage.label(_cannot_be_backdrop(rgb, backdrop), np.ones((3, 3)))
+    foreign, _ = label(_cannot_be_backdrop(rgb, backdrop), corners=True)
     joined = np.zeros(foreign.max() + 1, bool)
     joined[np.unique(foreign[saliency > 0.9])] = True
     joined[0] = False

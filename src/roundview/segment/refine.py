@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..image import Foreground, Image, resize
+from .regions import box_mean, label, nearest
 
 FindSubject = Callable[[Float[Tensor, "h w 3"]], tuple[Float[Tensor, "h w"], float]]
 """Gives coarse coverage of a picture, and how many pixels its outline may be off."""
@@ -82,15 +83,13 @@ def refine_matte(
 
 def main_parts(subject: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """Keep the largest connected part and those not much smaller, and fill pinholes."""
-    from scipy import ndimage  # noqa: PLC0415
-
-    parts, count = ndimage.label(subject, structure=np.ones((3, 3)))
+    parts, count = label(subject, corners=True)
     if count == 0:
         return subject
     area = np.bincount(parts.ravel())
     area[0] = 0
     kept = (area >= SMALLEST_PART * area.max())[parts]
-    holes, _ = ndimage.label(~kept)
+    holes, _ = label(~kept)
     size = np.bincount(holes.ravel())
     # Label 0 is the subject itself; the background is no hole, but is far larger than one.
     small = size < LARGEST_PINHOLE * kept.sum()
@@ -119,16 +118,10 @@ def guided_filter(
     Returns:
         The filtered values, not clamped.
     """
-    from scipy import ndimage  # noqa: PLC0415
-
-    def mean(picture: np.ndarray) -> np.ndarray:
-        size = (2 * radius + 1, 2 * radius + 1, 1)[: picture.ndim]
-        return ndimage.uniform_filter(picture, size=size, mode="nearest")
-
-    mean_guide, mean_values = mean(guide), mean(values)
-    covariance = mean(guide * values[..., None]) - mean_guide * mean_values[..., None]
+    mean_guide, mean_values = box_mean(guide, radius), box_mean(values, radius)
+    covariance = box_mean(guide * values[..., None], radius) - mean_guide * mean_values[..., None]
     first, second = np.triu_indices(3)
-    products = mean(guide[..., first] * guide[..., second])
+    products = box_mean(guide[..., first] * guide[..., second], radius)
     spread = products - mean_guide[..., first] * mean_guide[..., second]
     sigma = np.empty((*values.shape, 3, 3), np.float32)
     sigma[..., first, second] = spread
@@ -136,7 +129,7 @@ def guided_filter(
     sigma += smoothness * np.eye(3, dtype=np.float32)
     a = np.linalg.solve(sigma, covariance[..., None])[..., 0]
     b = mean_values - (a * mean_guide).sum(axis=-1)
-    return (mean(a) * guide).sum(axis=-1) + mean(b)
+    return (box_mean(a, radius) * guide).sum(axis=-1) + box_mean(b, radius)
 
 
 def subject_colours(
@@ -146,9 +139,9 @@ def subject_colours(
 
     Forte, "Approximate Fast Foreground Colour Estimation", 2021, eq. 4 to 6: local means of the
     foreground and background colours, corrected so that they mix to the picture. Two passes, wide
-    and narrow, with radii relative to the picture. Ours also distrusts the outermost pixels of
-    full alpha, since mattes run a little wide: they take the colour just inside of them, where
-    there is an inside. Last, the rim's colours go on behind alpha 0.
+    and narrow, the first with a radius relative to the picture. Ours also distrusts the outermost
+    pixels of full alpha, since mattes run a little wide: they take the colour just inside of them,
+    where there is an inside. Last, the rim's colours go on behind alpha 0.
 
     Args:
         rgb: The picture, I = alpha F + (1 - alpha) B.
@@ -161,33 +154,26 @@ def subject_colours(
 
     picture, cover = rgb.numpy(), alpha.numpy()[..., None]
     front, back = picture, picture
-    for share in (0.06, 0.006):
-        radius = max(2, round(share * max(picture.shape[:2])))
+    for radius in (max(12, round(0.06 * max(picture.shape[:2]))), 6):
         front, back = _colours_about(picture, cover, front, back, radius)
     front = np.where(cover >= 1, picture, front)
     rim_px = max(1, round(0.002 * max(picture.shape[:2])))
     core = ndimage.binary_erosion(cover[..., 0] > 0.98, iterations=rim_px, border_value=1)
     if core.any():
-        distance, (rows, columns) = ndimage.distance_transform_edt(~core, return_indices=True)
+        distance, rows, columns = nearest(core)
         # Thin parts, such as stems, have no core near; Forte's estimate is all there is.
         rim = (distance > 0) & (distance <= 3 * rim_px)
         front = np.where(rim[..., None], front[rows, columns], front)
-    return spread_colours(torch.from_numpy(front), alpha)
+    # Where little of the subject shows, its colour is a guess that noise decides: spread over it.
+    return spread_colours(torch.from_numpy(front), torch.where(alpha < 0.25, 0.0, alpha))
 
 
 def _colours_about(
     picture: np.ndarray, cover: np.ndarray, front: np.ndarray, back: np.ndarray, radius: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """One pass of Forte 2021: weighted local means, then the correction towards the picture."""
-    from scipy import ndimage  # noqa: PLC0415
-
-    def mean(values: np.ndarray) -> np.ndarray:
-        return ndimage.uniform_filter(
-            values, size=(2 * radius + 1, 2 * radius + 1, 1), mode="nearest"
-        )
-
-    mean_front = mean(front * cover) / (mean(cover) + 1e-5)
-    mean_back = mean(back * (1 - cover)) / (mean(1 - cover) + 1e-5)
+    mean_front = box_mean(front * cover, radius) / (box_mean(cover, radius) + 1e-5)
+    mean_back = box_mean(back * (1 - cover), radius) / (box_mean(1 - cover, radius) + 1e-5)
     missing = picture - cover * mean_front - (1 - cover) * mean_back
     return (mean_front + cover * missing).clip(0, 1), mean_back.clip(0, 1)
 
@@ -196,12 +182,8 @@ def spread_colours(
     rgb: Float[Tensor, "h w 3"], alpha: Float[Tensor, "h w"]
 ) -> Float[Tensor, "h w 3"]:
     """Give every pixel without cover the colour of the nearest pixel with some."""
-    from scipy import ndimage  # noqa: PLC0415
-
-    empty = (alpha < 1 / 255).numpy()
-    if not empty.any() or empty.all():
+    shown = (alpha >= 1 / 255).numpy()
+    if shown.all() or not shown.any():
         return rgb
-    rows, columns = ndimage.distance_transform_edt(
-        empty, return_distances=False, return_indices=True
-    )
+    _, rows, columns = nearest(shown)
     return rgb[torch.from_numpy(rows).long(), torch.from_numpy(columns).long()]
