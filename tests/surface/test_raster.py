@@ -115,6 +115,19 @@ def test_light_brightens_by_the_cosine() -> None:
     torch.testing.assert_close(lit, torch.tensor([0.75, 0.125, 0.125]) * 0.4)
 
 
+def test_triangles_that_meet_leave_no_pinholes() -> None:
+    # Fans round many points, turned so that sides run through pixel centres at odd angles.
+    rng = torch.Generator().manual_seed(0)
+    rim = torch.linspace(0, 2 * math.pi, 200)[:-1]
+    for _ in range(20):
+        middle = (torch.rand(1, 2, generator=rng) - 0.5) * 0.2
+        flat = torch.cat([middle, 3 * torch.stack([rim.cos(), rim.sin()], dim=1)])
+        k = torch.arange(1, 200)
+        faces = torch.stack([torch.zeros_like(k), k, k % 199 + 1], dim=1)
+        fan = Mesh(torch.cat([flat, torch.zeros(200, 1)], dim=1), faces)
+        assert bool((mesh_depth(fan, front((128, 128))) > 0).all())
+
+
 def test_no_samples_are_refused() -> None:
     with pytest.raises(ValueError, match="supersample"):
         render_mesh(scene(1, 0), front(), supersample=0)

@@ -14,6 +14,10 @@ from ..views import Views
 
 NEAR = 1e-3
 """Triangles with a corner closer to the focal plane than this (world units) are not drawn."""
+SLACK_PX = 1e-4
+"""How far beyond its sides a triangle reaches, pixels, and in barycentrics at most `SLACK`: without
+it rounding leaves pinholes where triangles meet."""
+SLACK = 1e-3
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,11 @@ def _rasterized(
             [_cross(c - b, p - b), _cross(a - c, p - c), _cross(b - a, p - a)], dim=-1
         )
         share = share / torch.where(area.abs() < 1e-12, torch.inf, area)[..., None]
-        inside = (share >= 0).all(-1) & (share.sum(-1) > 0.5) & (z_corner > NEAR).all(-1)
+        extent = (b - a).abs().sum(-1) + (c - a).abs().sum(-1)
+        slack = (SLACK_PX * extent / area.abs().clamp(min=1e-12)).clamp(max=SLACK)
+        inside = (
+            (share >= -slack[..., None]).all(-1) & (share.sum(-1) > 0.5) & (z_corner > NEAR).all(-1)
+        )
         over_z = share / z_corner
         depth = 1 / over_z.sum(-1)
         closer = inside & (depth < nearest)

@@ -15,7 +15,7 @@ import numpy as np
 from numba import prange
 
 from ..kernels import njit
-from .raster import NEAR
+from .raster import NEAR, SLACK, SLACK_PX
 
 
 @njit(parallel=True)
@@ -73,6 +73,8 @@ def _draw(screen, faces, face_at, depth_at, bary_at):  # noqa: ANN001, ANN202
         y0 = max(0, int(math.ceil(min(ay, by, cy) - 0.5)))
         y1 = min(h - 1, int(math.floor(max(ay, by, cy) - 0.5)))
         scale = np.float32(1.0) / area
+        extent = abs(bx - ax) + abs(by - ay) + abs(cx - ax) + abs(cy - ay)
+        slack = -min(np.float32(SLACK), np.float32(SLACK_PX) * extent / abs(area))
         for y in range(y0, y1 + 1):
             py = np.float32(y + 0.5)
             for x in range(x0, x1 + 1):
@@ -80,7 +82,7 @@ def _draw(screen, faces, face_at, depth_at, bary_at):  # noqa: ANN001, ANN202
                 sb = ((px - ax) * (cy - ay) - (py - ay) * (cx - ax)) * scale
                 sc = ((bx - ax) * (py - ay) - (by - ay) * (px - ax)) * scale
                 sa = np.float32(1.0) - sb - sc
-                if sa < 0.0 or sb < 0.0 or sc < 0.0:
+                if sa < slack or sb < slack or sc < slack:
                     continue
                 inverse = sa * wa + sb * wb + sc * wc
                 depth = np.float32(1.0) / inverse
