@@ -40,6 +40,7 @@ def options(
 
 def main() -> None:
     """Run the command line; the entry point of the `roundview` script."""
+    _settle(debug="--debug" in sys.argv)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -52,7 +53,6 @@ def run(arguments: list[str]) -> int:
 
         print(f"roundview {__version__}")
         return DONE
-    _settle(debug)
     try:
         code = app(arguments, prog_name="roundview", standalone_mode=False)
         return code if isinstance(code, int) else DONE
@@ -68,7 +68,8 @@ def run(arguments: list[str]) -> int:
         return _failed(error)
 
 
-def _settle(debug: bool) -> None:
+def _settle(*, debug: bool) -> None:
+    """Set what belongs to the process, not to a command: warnings, logs, signals."""
     import logging  # noqa: PLC0415
     import warnings  # noqa: PLC0415
 

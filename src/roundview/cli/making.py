@@ -1,5 +1,6 @@
 """`roundview make` and `roundview views`: from a photo to an asset, or to novel views."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -191,5 +192,7 @@ def _run(job: "Job", output: Path, resume: bool, listener: Silence) -> None:
         listener.say(f"starting over: {stages.started_over} since the interrupted run")
     asset = run(job, stages)
     listener.began("save")
+    begin = time.perf_counter()
     save_asset(asset, output, photo=job.photo)
     stages.discard()
+    listener.finished("save", time.perf_counter() - begin, resumed=False)

@@ -304,7 +304,7 @@ def _elevation_deg(
     """
     if settings.photo_elevation_deg is not None:
         return settings.photo_elevation_deg
-    guess_deg = models.elevation(subject.over()[None])
+    guess_deg = _plausible_deg(models.elevation(subject.over()[None]))
     cameras = orbit_cameras(replace(settings, ring_views=4, more_rings=()), guess_deg)
     frames = models.orbit.draw(
         subject,
@@ -314,4 +314,9 @@ def _elevation_deg(
         steps=settings.redraw_steps,
         report=report or silent,
     )
-    return models.elevation(with_photo(frames, subject).rgb)
+    return _plausible_deg(models.elevation(with_photo(frames, subject).rgb))
+
+
+def _plausible_deg(elevation_deg: float) -> float:
+    """Keep an estimate where an orbit can be placed and the models know their way."""
+    return max(-30.0, min(60.0, elevation_deg))
