@@ -30,8 +30,10 @@ from .project_numba import (
 )
 from .render import ALPHA_MAX, ALPHA_MIN, TRANSMITTANCE_MIN
 
-PLANES = 5
-"""What a tile keeps of each pixel: transmittance (negative once it is finished), rgb, depth."""
+PLANES = 6
+"""What a tile keeps of each pixel: transmittance (negative once finished), rgb, depth, alpha.
+
+Alpha is summed up, because 1 - transmittance has few correct digits where the picture is faint."""
 
 _F = np.float32
 _ZERO, _ONE, _TWO, _HALF = _F(0), _F(1), _F(2), _F(0.5)
@@ -89,11 +91,11 @@ def _finish_tile(light, corner, background, picture):  # noqa: ANN001, ANN202
     for r in range(min(SIDE, h - corner[0])):
         for c in range(min(SIDE, w - corner[1])):
             at, y, x = r * SIDE + c, corner[0] + r, corner[1] + c
-            behind = abs(light[at])
+            seen = light[at + 320]
             for k in range(3):
-                rgb[y, x, k] = light[at + 64 + 64 * k] + behind * background[k]
-            alpha[y, x] = _ONE - behind
-            depth[y, x] = light[at + 256] / (_ONE - behind) if behind < _ONE else _ZERO
+                rgb[y, x, k] = light[at + 64 + 64 * k] + (_ONE - seen) * background[k]
+            alpha[y, x] = seen
+            depth[y, x] = light[at + 256] / seen if seen > _ZERO else _ZERO
 
 
 @njit
@@ -127,6 +129,7 @@ def _draw_tile(light, records, bounds, listed, corner):  # noqa: ANN001, ANN202
                 light[i + _U(128)] += share * green
                 light[i + _U(192)] += share * blue
                 light[i + _U(256)] += share * z
+                light[i + _U(320)] += share
         if at & 7 == 7 and not _any_light(light):
             break
 
@@ -194,7 +197,7 @@ def _start_gains(state, light, corner, background, d_picture):  # noqa: ANN001, 
     for r in range(min(SIDE, h - corner[0])):
         for c in range(min(SIDE, w - corner[1])):
             at, y, x = r * SIDE + c, corner[0] + r, corner[1] + c
-            alpha, gain, coming = _ONE - abs(light[at]), d_alpha[y, x], _ZERO
+            alpha, gain, coming = light[at + 320], d_alpha[y, x], _ZERO
             for k in range(3):
                 gain -= d_rgb[y, x, k] * background[k]
                 state[at + 128 + 64 * k] = d_rgb[y, x, k]
