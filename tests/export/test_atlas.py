@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from roundview.export import atlas
 from roundview.export.atlas import Part, linear_from_srgb, mesh_from_parts, srgb_from_linear
 from roundview.mesh import Mesh
 
@@ -117,12 +118,36 @@ def test_a_face_over_several_tiles_repeats_the_picture() -> None:
         torch.testing.assert_close(colour_at(mesh, at), wanted, rtol=0, atol=1e-5)
 
 
-def test_absurd_repeats_are_cut(caplog: pytest.LogCaptureFixture) -> None:
+def test_absurd_repeats_are_cut(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(atlas, "_LARGEST_PX", 64)
     part = Part(TRIANGLE, FACE, WHITE, UV * 1e30, plain(1, 2, 3), repeats=True)
     mesh = mesh_from_parts([part])
     assert mesh.texture is not None
-    assert max(mesh.texture.rgb.shape) <= 8192
+    assert max(mesh.texture.rgb.shape) == 64
     assert "repeats" in caplog.text
+
+
+def test_large_atlases_shrink_and_huge_ones_are_refused(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(atlas, "_LARGEST_PX", 64)
+    parts = [
+        Part(TRIANGLE, FACE, WHITE, UV, plain(255, 0, 0, h=60, w=60)),
+        Part(TRIANGLE, FACE, WHITE, UV, plain(0, 255, 0, h=60, w=60)),
+    ]
+    mesh = mesh_from_parts(parts)
+    assert mesh.texture is not None
+    assert mesh.uv is not None
+    assert max(mesh.texture.rgb.shape) == 64
+    assert "shrunk" in caplog.text
+    wanted = torch.eye(3)[:2].repeat_interleave(3, dim=0)
+    # Half-size texels mix a little of the empty atlas in at the rim of the gutter.
+    torch.testing.assert_close(colour_at(mesh, mesh.uv), wanted, rtol=0, atol=0.3)
+    monkeypatch.setattr(atlas, "_LARGEST_PX", 32)
+    with pytest.raises(ValueError, match="more than we join"):
+        mesh_from_parts(parts)
 
 
 def test_nothing_to_draw_is_refused() -> None:

@@ -13,7 +13,7 @@ import torch
 from ..mesh import Mesh, Texture
 
 _LOG = logging.getLogger(__name__)
-_LARGEST_PX = 8192  # a side of the joined picture; larger ones are shrunk
+_LARGEST_PX = 4096  # a side of the joined picture; larger ones are shrunk
 _GUTTER_PX = 2  # repeated border round each picture, so that linear filtering sees no neighbour
 
 
