@@ -2,9 +2,11 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from roundview.camera import Cameras
 from roundview.mesh import Mesh, Texture
+from roundview.surface.isosurface import mesh_from_density
 from roundview.surface.raster import Light, mesh_depth, render_mesh, render_mesh_reference
 
 
@@ -116,16 +118,16 @@ def test_light_brightens_by_the_cosine() -> None:
 
 
 def test_triangles_that_meet_leave_no_pinholes() -> None:
-    # Fans round many points, turned so that sides run through pixel centres at odd angles.
-    rng = torch.Generator().manual_seed(0)
-    rim = torch.linspace(0, 2 * math.pi, 200)[:-1]
-    for _ in range(20):
-        middle = (torch.rand(1, 2, generator=rng) - 0.5) * 0.2
-        flat = torch.cat([middle, 3 * torch.stack([rim.cos(), rim.sin()], dim=1)])
-        k = torch.arange(1, 200)
-        faces = torch.stack([torch.zeros_like(k), k, k % 199 + 1], dim=1)
-        fan = Mesh(torch.cat([flat, torch.zeros(200, 1)], dim=1), faces)
-        assert bool((mesh_depth(fan, front((128, 128))) > 0).all())
+    # Marching cubes put vertices of a ball onto lines of sight through pixel centres, where
+    # rounding used to lose some pixels to neither neighbour.
+    def inside(points: Tensor) -> Tensor:
+        return 0.4 - points.norm(dim=-1)
+
+    ball = mesh_from_density(inside, level=0.0, half_width=0.5, resolution=24)
+    coarse = Cameras.orbit([0.0], elevation_deg=0.0, radius=1.5, fov_deg=49.13, size_hw=(256, 256))
+    v, u = torch.meshgrid(torch.arange(1536) - 767.5, torch.arange(1536) - 767.5, indexing="ij")
+    middle = torch.hypot(u, v) < 400
+    assert bool((mesh_depth(ball, coarse.resized((1536, 1536)))[0][middle] > 0).all())
 
 
 def test_no_samples_are_refused() -> None:
