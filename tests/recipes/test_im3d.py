@@ -43,7 +43,8 @@ def test_a_photo_becomes_an_upright_coloured_asset_of_size_one() -> None:
     low, high = bounds(asset.mesh.vertices)
     torch.testing.assert_close(low, -high, rtol=0, atol=1e-5)
     assert float((high - low).max()) == pytest.approx(1.0, abs=1e-5)
-    # Wide tolerance: 90 steps on pictures of 48 px, meshed in cells of 0.023.
+    # Wide tolerance: the hull of a plain block bulges between the views (0.72 wide where the
+    # block is 0.6, since sight lines spread behind its edges), and 90 steps carve little of it.
     torch.testing.assert_close(high - low, torch.tensor([0.6, 1.0, 0.5]), rtol=0, atol=0.15)
     assert 0 < len(asset.mesh.faces) <= TINY.faces
     for azimuth_deg, strongest in ((0.0, 0), (180.0, 2), (90.0, 1)):

@@ -55,6 +55,8 @@ def run(arguments: list[str]) -> int:
         return DONE
     try:
         code = app(arguments, prog_name="roundview", standalone_mode=False)
+        if code == INTERRUPTED:  # What newer versions of typer turn Ctrl-C into.
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else DONE
     except (KeyboardInterrupt, typer.Abort):
         return _said(INTERRUPTED, _interrupted(arguments))
