@@ -114,7 +114,9 @@ class Cameras:
 
     def resized(self, size_hw: tuple[int, int]) -> "Cameras":
         """The same cameras with another pixel count; the vertical field of view is kept."""
-        return replace(self, focal_px=self.focal_px * (size_hw[0] / self.size_hw[0]), size_hw=size_hw)
+        return replace(
+            self, focal_px=self.focal_px * (size_hw[0] / self.size_hw[0]), size_hw=size_hw
+        )
 
     def to(self, device: torch.device | str) -> "Cameras":
         """The same cameras on another device."""

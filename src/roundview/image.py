@@ -38,7 +38,9 @@ class Foreground:
         """Height and width in pixels."""
         return int(self.rgb.shape[0]), int(self.rgb.shape[1])
 
-    def over(self, background: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Float[Tensor, "h w 3"]:
+    def over(
+        self, background: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    ) -> Float[Tensor, "h w 3"]:
         """Lay the subject over a plain colour."""
         return composite(self.rgb, self.alpha, background)
 

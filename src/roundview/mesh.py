@@ -131,9 +131,13 @@ def mesh_health(mesh: Mesh) -> MeshHealth:
     """Inspect the topology of a mesh."""
     joined = join_vertices(mesh.vertices)
     faces = joined[mesh.faces].cpu().numpy() if len(mesh.faces) else np.zeros((0, 3), np.int64)
-    same = (faces[:, 0] == faces[:, 1]) | (faces[:, 1] == faces[:, 2]) | (faces[:, 2] == faces[:, 0])
+    same = (
+        (faces[:, 0] == faces[:, 1]) | (faces[:, 1] == faces[:, 2]) | (faces[:, 2] == faces[:, 0])
+    )
     corner = mesh.vertices[mesh.faces].double()
-    area2 = torch.linalg.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]).norm(dim=-1)
+    area2 = torch.linalg.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]).norm(
+        dim=-1
+    )
     degenerate = same | (area2.cpu().numpy() <= 1e-14)
     solid = faces[~same]
     directed = np.concatenate([solid[:, [0, 1]], solid[:, [1, 2]], solid[:, [2, 0]]])
