@@ -205,10 +205,16 @@ def test_fusion_kernel_matches_reference(size_hw: tuple[int, int], count: int) -
     views = Views(views.rgb, ragged, cameras, views.depth * noise)
     resolution, half_width, truncation = 21, 0.7, 0.15
     step = 2 * half_width / (resolution - 1)
-    arrays = [
-        t.numpy() for t in (*depth_evidence(views), cameras.camera_from_world, cameras.focal_px)
-    ]
-    grid = fuse_depth(*arrays, (truncation, 0.05), (-half_width, step, resolution))  # pyright: ignore[reportArgumentType]
+    depth, trust, inside_px = (t.numpy() for t in depth_evidence(views))
+    grid = fuse_depth(
+        depth,
+        trust,
+        inside_px,
+        cameras.camera_from_world.numpy(),
+        cameras.focal_px.numpy(),
+        (truncation, 0.05),
+        (-half_width, step, resolution),
+    )
     expected = fuse_depth_reference(
         views, grid_points(resolution, half_width), truncation=truncation, hidden_weight=0.05
     )

@@ -1,6 +1,7 @@
 """CPU kernel of `charts`: find faces that lie on other faces of their chart."""
 
-# pyright: reportMissingParameterType=false  (numba infers the types of kernels)
+# numba infers the types of kernels.
+# pyright: reportMissingParameterType=false
 
 import math
 

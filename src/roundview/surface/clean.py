@@ -194,10 +194,8 @@ def _reduced(mesh: Mesh, target: int) -> Mesh:
     import fast_simplification  # noqa: PLC0415  only needed here
 
     vertices, faces = _arrays(mesh)
-    points, triangles = fast_simplification.simplify(
-        vertices.astype(np.float32), faces.astype(np.int32), target_count=target
-    )
-    return _mesh(points, triangles)
+    reduced = fast_simplification.simplify(vertices, faces.astype(np.int32), target_count=target)
+    return _mesh(reduced[0], reduced[1])
 
 
 def _within(mesh: Mesh, faces: int) -> Mesh:

@@ -287,7 +287,7 @@ def _silhouette_distance(alpha: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
     # Beyond the picture nothing is known, so its rim is not an outline.
     if inside.all() or not inside.any():
         return torch.full_like(alpha, 1e6 if inside.all() else -1e6)
-    whole = distance_transform_edt(inside) - distance_transform_edt(~inside)
+    whole = np.asarray(distance_transform_edt(inside)) - np.asarray(distance_transform_edt(~inside))
     sign = np.where(inside, 1.0, -1.0)
     coarse = torch.from_numpy(whole - 0.5 * sign).to(alpha)
     # A pixel next to the outline knows from its coverage where in it the outline runs.

@@ -3,7 +3,8 @@
 Each thread owns slabs of the grid, so there are no atomics and the sums keep their order.
 """
 
-# pyright: reportMissingParameterType=false  (numba infers the types of kernels)
+# numba infers the types of kernels.
+# pyright: reportMissingParameterType=false
 
 import math
 

@@ -1,6 +1,7 @@
 """CPU kernel of `packing`: charts as bitmaps, 64 cells a word, put where they first fit."""
 
-# pyright: reportMissingParameterType=false  (numba infers the types of kernels)
+# numba infers the types of kernels.
+# pyright: reportMissingParameterType=false
 
 import math
 
@@ -8,8 +9,9 @@ import numpy as np
 
 from ..kernels import njit
 
-_SMALL = 16
-"""Charts of up to so many cells a side do not look again where one like them found no room."""
+_EXACT, _COARSE = 16, 6
+"""Charts do not look again where one of their kind found no room. A kind is a size in cells, up to
+the first of these a side, and beyond that a range of sizes as wide as the second."""
 
 
 @njit
@@ -32,7 +34,8 @@ def place_kernel(flat, start, extent, order, rule, grid):  # noqa: ANN001, ANN20
     place = np.zeros((len(start) - 1, 3), np.float32)
     words = (grid + 63) // 64 + 1
     taken = np.zeros((grid, words), np.uint64)
-    hint = np.zeros((_SMALL + 1, _SMALL + 1), np.int64)
+    kinds = _kind(grid) + 1
+    hint = np.zeros((kinds, kinds), np.int64)
     for chart in order:
         best_x, best_y, best_turn = -1, grid, 0
         best_mask, best_corner = np.zeros((1, 1), np.bool_), (0, 0)
@@ -41,11 +44,12 @@ def place_kernel(flat, start, extent, order, rule, grid):  # noqa: ANN001, ANN20
                 flat[start[chart] : start[chart + 1]], extent[chart], turn, cell, keep
             )
             rows, columns = mask.shape
-            small = rows <= _SMALL and columns <= _SMALL
-            first = hint[rows, columns] if small else 0
-            x, y = _first_fit(mask, taken, grid, first, best_y)
-            if small and x >= 0:
-                hint[rows, columns] = y
+            if rows > grid or columns > grid:
+                continue
+            high, wide = _kind(rows), _kind(columns)
+            x, y = _first_fit(mask, taken, grid, hint[high, wide], best_y)
+            if x >= 0:
+                hint[high, wide] = y
             if x >= 0 and y < best_y:
                 best_x, best_y, best_turn = x, y, turn
                 best_mask, best_corner = mask, corner
@@ -60,6 +64,11 @@ def place_kernel(flat, start, extent, order, rule, grid):  # noqa: ANN001, ANN20
         place[chart, 1] = (best_y - best_corner[1]) * cell
         place[chart, 2] = best_turn
     return place, True
+
+
+@njit(inline="always")
+def _kind(cells):  # noqa: ANN001, ANN202
+    return cells if cells <= _EXACT else _EXACT + (cells - _EXACT) // _COARSE
 
 
 @njit

@@ -7,7 +7,8 @@ depend on the number of threads.
 # Numba infers the types of kernels.
 # pyright: reportMissingParameterType=false
 
-# pyright: reportMissingParameterType=false  (numba infers the types of kernels)
+# numba infers the types of kernels.
+# pyright: reportMissingParameterType=false
 
 import math
 

@@ -115,7 +115,10 @@ def filled(
 
     if not bool(known.any()):
         return torch.full_like(rgb, 0.5)
-    away, nearest = distance_transform_edt(~known.numpy(), return_indices=True)
-    spread = rgb[torch.from_numpy(nearest[0]).long(), torch.from_numpy(nearest[1]).long()]
-    mean = rgb[known].mean(dim=0)
-    return torch.where(torch.from_numpy(away <= gutter_px)[..., None], spread, mean)
+    rows, columns = np.asarray(
+        distance_transform_edt(~known.numpy(), return_distances=False, return_indices=True)
+    )
+    spread = rgb[torch.from_numpy(rows).long(), torch.from_numpy(columns).long()]
+    row, column = np.indices(known.shape)
+    near = (rows - row) ** 2 + (columns - column) ** 2 <= gutter_px**2
+    return torch.where(torch.from_numpy(near)[..., None], spread, rgb[known].mean(dim=0))

@@ -1,6 +1,7 @@
 """CPU kernel of `texels`: find the triangle under or next to every texel."""
 
-# pyright: reportMissingParameterType=false  (numba infers the types of kernels)
+# numba infers the types of kernels.
+# pyright: reportMissingParameterType=false
 
 import math
 

@@ -139,8 +139,9 @@ def _margin(
         jump = depth.diff(dim=axis).abs() > steepest.narrow(axis, 0, depth.shape[axis] - 1)
         edge.narrow(axis, 0, depth.shape[axis] - 1).logical_or_(jump)
         edge.narrow(axis, 1, depth.shape[axis] - 1).logical_or_(jump)
+    # A picture without any edge is all inside; the transform of nothing would be arbitrary.
     away = [
-        distance_transform_edt(~e.numpy()) if bool(e.any()) else 1e3 * np.ones(e.shape)
+        np.asarray(distance_transform_edt(~e.numpy())) if bool(e.any()) else np.full(e.shape, 1e3)
         for e in edge
     ]
     return torch.from_numpy(np.stack(away).astype(np.float32)) / finer

@@ -1,6 +1,7 @@
 """CPU kernel of `texture`: look every texel up in every picture and add the colours."""
 
-# pyright: reportMissingParameterType=false  (numba infers the types of kernels)
+# numba infers the types of kernels.
+# pyright: reportMissingParameterType=false
 
 import math
 
