@@ -84,15 +84,18 @@ def gsplat_maths(gaussians: Gaussians, cameras: Cameras) -> tuple[tuple[Tensor, 
     intrinsics = torch.zeros(len(cameras), 3, 3)
     intrinsics[:, 0, 0] = intrinsics[:, 1, 1] = focal
     intrinsics[:, 0, 2], intrinsics[:, 1, 2], intrinsics[:, 2, 2] = w / 2, h / 2, 1.0
-    covariance, _ = gsplat._quat_scale_to_covar_preci(
+    covariance, _ = gsplat._quat_scale_to_covar_preci(  # pyright: ignore[reportPrivateUsage]  the peer has no other door
         gaussians.quat_wxyz, gaussians.scale, compute_preci=False
     )
     assert covariance is not None
-    radii, middle, depth, conic, _ = gsplat._fully_fused_projection(
+    radii, middle, depth, conic, _ = gsplat._fully_fused_projection(  # pyright: ignore[reportPrivateUsage]  the peer has no other door
         gaussians.centre, covariance, pose, intrinsics, w, h
     )
     direction = gaussians.centre - cameras.origin
-    rgb = (gsplat._spherical_harmonics(0, direction, gaussians.sh) + 0.5).clamp(min=0)
+    rgb = gsplat._spherical_harmonics(  # pyright: ignore[reportPrivateUsage]  the peer has no other door
+        0, direction, gaussians.sh
+    )
+    rgb = (rgb + 0.5).clamp(min=0)
     opacity = gaussians.opacity[None]
     start = time.thread_time()
     with torch.no_grad():
@@ -226,7 +229,7 @@ def compare(count: int, side: int, rounds: int) -> str:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="the two small sizes, 3 rounds")
     quick = parser.parse_args().quick
     torch.set_num_threads(1)

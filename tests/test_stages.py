@@ -131,6 +131,7 @@ def test_every_noun_and_plain_value_comes_back(tmp_path: Path) -> None:
     assert torch.equal(back.faces, mesh.faces)
     assert back.vertex_rgb is None
     assert again["views"].cameras.size_hw == (3, 4)
+    assert views.depth is not None
     assert torch.equal(again["views"].depth, views.depth)
     assert again["views"].normal is None
     for field in fields(cloud):

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,9 @@ def test_training_leaves_weights_that_their_card_vouches_for(name: str, tmp_path
     tensors = load_tensors(found)
     assert tensors
     if name == "autoencoder-small":
-        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in found.settings.items()}
+        settings: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in found.settings.items()
+        }
         network = LatentAutoencoder(AutoencoderSize(**settings))
         network.load_state_dict(tensors)
         assert torch.isfinite(network.latent_std).all()
