@@ -12,7 +12,6 @@ added up over one row of tiles.
 import math
 
 import numpy as np
-from numba import prange
 
 from ..kernels import njit
 from .project_numba import (
@@ -29,7 +28,7 @@ from .project_numba import (
 
 SIDE = 8
 CHUNK = 2048
-"""Ellipses that one job pairs with tiles."""
+"""Ellipses that one job pairs with tiles, nearest first."""
 
 _F, _U = np.float32, np.uint64
 _ZERO, _ONE, _HALF = _F(0), _F(1), _F(0.5)
@@ -50,22 +49,35 @@ _SPAN = np.array(
 )
 
 
-@njit(parallel=True)
-def sort_kernel(records_bits, order, seen):  # noqa: ANN001, ANN201
-    """Sort each camera's ellipses by depth, equal ones by index.
+@njit
+def sort_kernel(first_job, last_job, records, order, seen, size_hw, capacity):  # noqa: ANN001, ANN201
+    """Sort each camera's ellipses by depth, equal ones by index. A job is a camera.
 
     Args:
-        records_bits: n x g x RECORD, the records read as uint32: positive floats sort like these.
+        first_job: Where to begin.
+        last_job: Where to end.
+        records: n x g x RECORD, and the same numbers read as uint32.
         order: n x g uint32, written as far as `seen`.
         seen: n int64, written: how many ellipses have a finite depth.
+        size_hw: Height and width of the pictures.
+        capacity: n x chunks x 2, written: bounds of the pairs and slots that each chunk of CHUNK
+            ellipses will make, from the boxes round them.
     """
-    for n_at in prange(len(seen)):
-        seen[n_at] = _sort_one(records_bits[n_at], order[n_at])
+    for job in range(first_job, last_job):
+        seen[job] = _sort_one(records[1][job], order[job])
+        for chunk in range(capacity.shape[1]):
+            ranks = order[job, chunk * CHUNK : min(chunk * CHUNK + CHUNK, seen[job])]
+            capacity[job, chunk, 0], capacity[job, chunk, 1] = _capacity(
+                records[0][job], ranks, size_hw
+            )
 
 
 @njit
 def _sort_one(bits, order):  # noqa: ANN001, ANN202
-    """Radix sort, 11 bits a pass, of the bits in which the depths differ at all."""
+    """Radix sort, 11 bits a pass, of the bits in which the depths differ at all.
+
+    Read as integers, positive floats have the same order.
+    """
     keys = np.empty(len(bits), np.uint32)
     low, high = _INFINITE_BITS, np.uint32(0)
     seen = 0
@@ -95,43 +107,25 @@ def _sort_one(bits, order):  # noqa: ANN001, ANN202
     return seen
 
 
-@njit(parallel=True)
-def capacity_kernel(records, order, seen, size_hw, capacity):  # noqa: ANN001, ANN201
-    """Bound the pairs and slots that each job will make by the ellipses' boxes.
-
-    Args:
-        records: n x g x RECORD.
-        order: n x g, from `sort_kernel`.
-        seen: n, from `sort_kernel`.
-        size_hw: Height and width of the pictures.
-        capacity: jobs x 2, written.
-    """
-    jobs = len(capacity) // len(seen)
-    for job in prange(len(capacity)):
-        n_at, start = job // jobs, job % jobs * CHUNK
-        ranks = order[n_at, start : min(start + CHUNK, seen[n_at])]
-        capacity[job, 0], capacity[job, 1] = _capacity(records[n_at], ranks, size_hw)
-
-
 @njit
 def _capacity(records, ranks, size_hw):  # noqa: ANN001, ANN202
     pairs, slots = 0, 0
     for i in ranks:
-        top, bottom, left, right = _box(records[i], size_hw)
+        top, bottom, left, right = _box(records, i, size_hw)
         pairs += (bottom - top) * (right - left)
         slots += bottom - top
     return pairs, slots
 
 
-@njit
-def _box(record, size_hw):  # noqa: ANN001, ANN202
+@njit(forceinline=True)
+def _box(records, i, size_hw):  # noqa: ANN001, ANN202
     """Tiles that hold the ellipse: first and last row, first and last column, the last excluded."""
     # Clamped as floats: a reach of millions of pixels would overflow an integer.
     height, width = _F(size_hw[0]), _F(size_hw[1])
-    top = min(max(record[MIDDLE_Y] - record[REACH_Y], _ZERO), height)
-    bottom = min(max(record[MIDDLE_Y] + record[REACH_Y], _ZERO), height)
-    left = min(max(record[MIDDLE_X] - record[REACH_X], _ZERO), width)
-    right = min(max(record[MIDDLE_X] + record[REACH_X], _ZERO), width)
+    top = min(max(records[i, MIDDLE_Y] - records[i, REACH_Y], _ZERO), height)
+    bottom = min(max(records[i, MIDDLE_Y] + records[i, REACH_Y], _ZERO), height)
+    left = min(max(records[i, MIDDLE_X] - records[i, REACH_X], _ZERO), width)
+    right = min(max(records[i, MIDDLE_X] + records[i, REACH_X], _ZERO), width)
     return (
         int(top) // SIDE,
         (int(math.ceil(bottom)) + SIDE - 1) // SIDE,
@@ -140,27 +134,28 @@ def _box(record, size_hw):  # noqa: ANN001, ANN202
     )
 
 
-@njit(parallel=True)
-def pair_kernel(records, order, seen, size_hw, starts, pairs):  # noqa: ANN001, ANN201
-    """Find the tiles and bands that each ellipse reaches.
+@njit
+def pair_kernel(first_job, last_job, records, order, seen, size_hw, starts, pairs):  # noqa: ANN001, ANN201
+    """Find the tiles and bands that each ellipse reaches. A job is a chunk of one camera.
 
     Args:
-        records: As for `capacity_kernel`.
-        order: As for `capacity_kernel`.
-        seen: As for `capacity_kernel`.
-        size_hw: As for `capacity_kernel`.
+        first_job: Where to begin.
+        last_job: Where to end.
+        records: n x g x RECORD.
+        order: As for `sort_kernel`.
+        seen: As for `sort_kernel`.
+        size_hw: As for `sort_kernel`.
         starts: jobs x 2, where each job's pairs and slots begin.
         pairs: Written: for each pair the tile and the 32 bits above; first slot and count of slots
             of each ellipse, n x g; where each job's pairs end; and how many pairs each job has in
             each tile, jobs x tiles, zero at first.
     """
-    ends = pairs[3]
-    jobs = len(ends) // len(seen)
-    for job in prange(len(ends)):
-        n_at, start = job // jobs, job % jobs * CHUNK
+    chunks = len(pairs[3]) // len(seen)
+    for job in range(first_job, last_job):
+        n_at, start = job // chunks, job % chunks * CHUNK
         ranks = order[n_at, start : min(start + CHUNK, seen[n_at])]
         out = (pairs[0], pairs[1][n_at], pairs[2][n_at], pairs[4][job])
-        ends[job] = _pair_some(records[n_at], ranks, size_hw, starts[job], out)
+        pairs[3][job] = _pair_some(records[n_at], ranks, size_hw, starts[job], out)
 
 
 @njit
@@ -171,14 +166,13 @@ def _pair_some(records, ranks, size_hw, starts, out):  # noqa: ANN001, ANN202
     low, high = np.empty(16, np.float32), np.empty(16, np.float32)
     at, slot = starts[0], starts[1]
     for i in ranks:
-        record = records[i]
         first[i] = slot
-        top, bottom, left, right = _box(record, size_hw)
+        top, bottom, left, right = _box(records, i, size_hw)
         for row in range(top, bottom):
             # The spans of two rows of tiles are found at once: 16 lanes.
             half = _U((row - top) & 1)
             if half == 0:
-                _row_spans(record, row * SIDE, size_hw, low, high)
+                _row_spans(records, i, row * SIDE, size_hw, low, high)
             opens = OPENS
             for column in range(left, right):
                 span = _SPAN[_bands(low, high, half, column * SIDE)]
@@ -194,15 +188,15 @@ def _pair_some(records, ranks, size_hw, starts, out):  # noqa: ANN001, ANN202
     return at
 
 
-@njit
-def _row_spans(record, top, size_hw, low, high):  # noqa: ANN001, ANN202
+@njit(forceinline=True)
+def _row_spans(records, i, top, size_hw, low, high):  # noqa: ANN001, ANN202
     """Find the pixels of 16 rows from `top` on that the ellipse reaches, first and last; by band.
 
     Entries 0 to 7 hold the eight bands afterwards.
     """
-    middle_x, middle_y = record[MIDDLE_X], record[MIDDLE_Y]
-    shear, sharp_y, narrow = record[SHEAR], record[SHARP_Y], _ONE / record[SHARP_X]
-    power = record[POWER_MAX] + _SLACK
+    middle_x, middle_y = records[i, MIDDLE_X], records[i, MIDDLE_Y]
+    shear, sharp_y, narrow = records[i, SHEAR], records[i, SHARP_Y], _ONE / records[i, SHARP_X]
+    power = records[i, POWER_MAX] + _SLACK
     start, end = _F(top) + _HALF, _F(size_hw[0])
     for r in range(_U(16)):
         # Even rows come first, so that bands are made of halves.
@@ -220,7 +214,7 @@ def _row_spans(record, top, size_hw, low, high):  # noqa: ANN001, ANN202
         high[band] = max(high[band], high[band + _U(8)])
 
 
-@njit
+@njit(forceinline=True)
 def _bands(low, high, half, left):  # noqa: ANN001, ANN202
     """Say as four bits which bands of a tile are reached; `half` picks the row of tiles."""
     first, last = _F(left), _F(left + SIDE - 1)
@@ -231,36 +225,43 @@ def _bands(low, high, half, left):  # noqa: ANN001, ANN202
     return bits | _U(low[b + _U(3)] <= last and high[b + _U(3)] >= first) << _U(3)
 
 
-@njit(parallel=True)
-def list_kernel(starts, pairs, cursors, bounds, listed):  # noqa: ANN001, ANN201
-    """List each tile's pairs, nearest first.
+@njit
+def cursor_kernel(first_job, last_job, starts, tile_counts, cursors, bounds):  # noqa: ANN001, ANN201
+    """Find where each chunk writes into each tile's list: in order of depth. A job is a camera.
 
     Args:
+        first_job: Where to begin.
+        last_job: Where to end.
         starts: As for `pair_kernel`.
-        pairs: As `pair_kernel` left them.
-        cursors: jobs x tiles int64, scratch.
+        tile_counts: As `pair_kernel` left them.
+        cursors: chunks of all cameras x tiles int64, written.
         bounds: n x tiles x 2 int64, written: where each tile's list begins and ends.
-        listed: Written: slot of each pair, and the 32 bits above.
     """
-    ends, tile_counts = pairs[3], pairs[4]
-    jobs = len(ends) // len(bounds)
-    for n_at in prange(len(bounds)):
-        mine = slice(n_at * jobs, n_at * jobs + jobs)
-        _set_cursors(starts[n_at * jobs, 0], tile_counts[mine], cursors[mine], bounds[n_at])
-    for job in prange(len(ends)):
-        _list_pairs(starts[job], ends[job], pairs[0], cursors[job], listed)
+    chunks = len(cursors) // len(bounds)
+    for job in range(first_job, last_job):
+        at = starts[job * chunks, 0]
+        for tile in range(bounds.shape[1]):
+            bounds[job, tile, 0] = at
+            for chunk in range(job * chunks, job * chunks + chunks):
+                cursors[chunk, tile] = at
+                at += tile_counts[chunk, tile]
+            bounds[job, tile, 1] = at
 
 
 @njit
-def _set_cursors(start, tile_counts, cursors, bounds):  # noqa: ANN001, ANN202
-    """Say where each job writes into each tile's list of one camera: job after job, so in order."""
-    at = start
-    for tile in range(len(bounds)):
-        bounds[tile, 0] = at
-        for job in range(len(cursors)):
-            cursors[job, tile] = at
-            at += tile_counts[job, tile]
-        bounds[tile, 1] = at
+def list_kernel(first_job, last_job, starts, pairs, cursors, listed):  # noqa: ANN001, ANN201
+    """List each tile's pairs, nearest first. A job is a chunk of one camera.
+
+    Args:
+        first_job: Where to begin.
+        last_job: Where to end.
+        starts: As for `pair_kernel`.
+        pairs: As `pair_kernel` left them.
+        cursors: From `cursor_kernel`; moved on.
+        listed: Written: slot of each pair, and the 32 bits above.
+    """
+    for job in range(first_job, last_job):
+        _list_pairs(starts[job], pairs[3][job], pairs[0], cursors[job], listed)
 
 
 @njit

@@ -11,11 +11,12 @@ from torch.autograd.function import once_differentiable
 
 from ..camera import Cameras
 from ..gaussians import Gaussians
-from ..kernels import launching
+from ..kernels import run_jobs
 from ..views import Views
 from . import pairs_numba as pairs
 from . import project_numba as project
 from . import tiles_numba as tiles
+from .render import ALPHA_MIN
 
 
 def render_gaussians_numba(
@@ -62,11 +63,13 @@ class _Render(torch.autograd.Function):
         cameras: Cameras,
         background: tuple[float, float, float],
     ) -> tuple[Float[Tensor, "n h w 3"], Float[Tensor, "n h w"], Float[Tensor, "n h w"]]:
-        ctx.save_for_backward(centre, log_scale, quat_wxyz, opacity_logit, sh)
-        fields = _arrays(centre, log_scale, quat_wxyz, opacity_logit, sh)
+        # torch's exponential and logarithm are vectorised, those within a kernel are not.
+        opacity = opacity_logit.sigmoid()
+        power = torch.log(opacity / ALPHA_MIN)
+        ctx.save_for_backward(centre, log_scale.exp(), quat_wxyz, opacity, power, sh)
+        fields = _arrays(*ctx.to_save)
         ctx.scene = _Scene(_camera_rows(cameras), cameras.size_hw, np.array(background, np.float32))
-        with launching():
-            ctx.drawn, pictures = _draw(fields, ctx.scene)
+        ctx.drawn, pictures = _draw(fields, ctx.scene)
         rgb, alpha, depth = (torch.from_numpy(picture) for picture in pictures)
         return rgb, alpha, depth
 
@@ -77,8 +80,7 @@ class _Render(torch.autograd.Function):
         *d_pictures: Tensor,
     ) -> tuple[Tensor | None, ...]:
         fields = _arrays(*ctx.saved_tensors)
-        with launching():
-            gradients = _draw_backward(fields, ctx.scene, ctx.drawn, _arrays(*d_pictures))
+        gradients = _draw_backward(fields, ctx.scene, ctx.drawn, _arrays(*d_pictures))
         return *(torch.from_numpy(gradient) for gradient in gradients), None, None
 
 
@@ -93,15 +95,17 @@ class _Scene:
 
 @dataclass(frozen=True, eq=False)
 class _Drawn:
-    """What the way back needs of the way there; see the kernels for the arrays."""
+    """What the way back needs of the way there; see the kernels for the arrays.
 
-    records: np.ndarray
-    first: np.ndarray
-    count: np.ndarray
-    bounds: np.ndarray
-    listed: np.ndarray
+    Attributes:
+        kept: records, bounds, list, background, light.
+        slot_of: First slot of each ellipse, and count of its slots.
+        slots: Number of all slots.
+    """
+
+    kept: tuple[np.ndarray, ...]
+    slot_of: tuple[np.ndarray, np.ndarray]
     slots: int
-    light: np.ndarray
 
 
 def _arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
@@ -122,37 +126,42 @@ def _aligned(*shape: int) -> np.ndarray:
 def _draw(
     fields: tuple[np.ndarray, ...], scene: _Scene
 ) -> tuple[_Drawn, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    n, (h, w) = len(scene.cameras), scene.size_hw
-    records = _aligned(n, len(fields[0]), project.RECORD)
-    project.project_kernel(fields, scene.cameras, scene.size_hw, records)
-    first, count, bounds, listed, slots = _sort_into_tiles(records, scene.size_hw)
+    n, g, (h, w) = len(scene.cameras), len(fields[0]), scene.size_hw
+    records = _aligned(n, g, project.RECORD)
+    blocks = n * -(-g // project.BLOCK)
+    run_jobs(project.project_kernel, blocks, fields, scene.cameras, scene.size_hw, records)
+    slot_of, slots, bounds, listed = _sort_into_tiles(records, scene.size_hw)
     light = _aligned(n, bounds.shape[1], tiles.PLANES * pairs.SIDE**2)
+    kept = (records, bounds, listed, scene.background, light)
     rgb, alpha = np.empty((n, h, w, 3), np.float32), np.empty((n, h, w), np.float32)
     pictures = (rgb, alpha, np.empty_like(alpha))
-    tiles.draw_kernel(records, bounds, listed, scene.background, light, pictures)
-    return _Drawn(records, first, count, bounds, listed, slots, light), pictures
+    run_jobs(tiles.draw_kernel, n * bounds.shape[1], kept, pictures)
+    return _Drawn(kept, slot_of, slots), pictures
 
 
 def _sort_into_tiles(
     records: np.ndarray, size_hw: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
-    """Give each ellipse's first slot and count of slots; the tiles' bounds and list; all slots."""
+) -> tuple[tuple[np.ndarray, np.ndarray], int, np.ndarray, np.ndarray]:
+    """Give each ellipse its slots, count them all, and list the ellipses of each tile."""
     n, g = records.shape[:2]
+    chunks = max(-(-g // pairs.CHUNK), 1)
     order, seen = np.empty((n, g), np.uint32), np.empty(n, np.int64)
-    pairs.sort_kernel(records.view(np.uint32), order, seen)
-    jobs = n * max(-(-g // pairs.CHUNK), 1)
-    capacity = np.empty((jobs, 2), np.int64)
-    pairs.capacity_kernel(records, order, seen, size_hw, capacity)
-    starts = np.concatenate([np.zeros((1, 2), np.int64), capacity.cumsum(axis=0)])
-    first, count = np.zeros((n, g), np.int64), np.zeros((n, g), np.int64)
+    capacity = np.empty((n, chunks, 2), np.int64)
+    both = (records, records.view(np.uint32))
+    run_jobs(pairs.sort_kernel, n, both, order, seen, size_hw, capacity)
+    starts = np.zeros((n * chunks + 1, 2), np.int64)
+    np.cumsum(capacity.reshape(n * chunks, 2), axis=0, out=starts[1:])
     tile_count = -(-size_hw[0] // pairs.SIDE) * -(-size_hw[1] // pairs.SIDE)
     found = np.empty((int(starts[-1, 0]), 2), np.uint32)
-    ends, tile_counts = np.empty(jobs, np.int64), np.zeros((jobs, tile_count), np.int64)
-    paired = (found, first, count, ends, tile_counts)
-    pairs.pair_kernel(records, order, seen, size_hw, starts, paired)
-    bounds, listed = np.empty((n, tile_count, 2), np.int64), np.empty_like(found)
-    pairs.list_kernel(starts, paired, np.empty_like(tile_counts), bounds, listed)
-    return first, count, bounds, listed, int(starts[-1, 1])
+    slot_of = (np.zeros((n, g), np.int64), np.zeros((n, g), np.int64))
+    tile_counts = np.zeros((n * chunks, tile_count), np.int64)
+    paired = (found, *slot_of, np.empty(n * chunks, np.int64), tile_counts)
+    run_jobs(pairs.pair_kernel, n * chunks, records, order, seen, size_hw, starts, paired)
+    cursors, bounds = np.empty_like(tile_counts), np.empty((n, tile_count, 2), np.int64)
+    run_jobs(pairs.cursor_kernel, n, starts, tile_counts, cursors, bounds)
+    listed = np.empty_like(found)
+    run_jobs(pairs.list_kernel, n * chunks, starts, paired, cursors, listed)
+    return slot_of, int(starts[-1, 1]), bounds, listed
 
 
 def _draw_backward(
@@ -162,10 +171,17 @@ def _draw_backward(
     d_pictures: tuple[np.ndarray, ...],
 ) -> tuple[np.ndarray, ...]:
     slots = _aligned(drawn.slots, project.SLOT)
-    tiles.draw_backward_kernel(
-        drawn.records, drawn.bounds, drawn.listed, scene.background, drawn.light, d_pictures, slots
+    rows = len(scene.cameras) * -(-scene.size_hw[0] // pairs.SIDE)
+    run_jobs(tiles.draw_backward_kernel, rows, drawn.kept, d_pictures, slots)
+    centre, scale, quat_wxyz, opacity, _, sh = fields
+    gradients = tuple(np.empty_like(f) for f in (centre, scale, quat_wxyz, opacity, sh))
+    run_jobs(
+        project.project_backward_kernel,
+        -(-len(centre) // project.BLOCK),
+        fields,
+        scene.cameras,
+        scene.size_hw,
+        (slots, *drawn.slot_of),
+        gradients,
     )
-    gradients = tuple(np.empty_like(field) for field in fields)
-    paired = (slots, drawn.first, drawn.count)
-    project.project_backward_kernel(fields, scene.cameras, scene.size_hw, paired, gradients)
     return gradients

@@ -11,7 +11,6 @@ come out the same however many there are.
 # pyright: reportMissingParameterType=false
 
 import numpy as np
-from numba import prange
 
 from ..kernels import njit
 from .pairs_numba import ELLIPSE_SHIFT, FIRST_BAND, LAST_BAND, LAST_SHIFT, OPENS, SIDE
@@ -49,21 +48,22 @@ _E = tuple(
 )
 
 
-@njit(parallel=True)
-def draw_kernel(records, bounds, listed, background, light, pictures):  # noqa: ANN001, ANN201
-    """Composite every tile.
+@njit
+def draw_kernel(first_job, last_job, drawn, pictures):  # noqa: ANN001, ANN201
+    """Composite tiles. A job is a tile of one camera.
 
     Args:
-        records: n x g x RECORD.
-        bounds: From `list_kernel`.
-        listed: From `list_kernel`.
-        background: Three colour values.
-        light: n x tiles x (PLANES * 64), written: kept for the way back.
+        first_job: Where to begin.
+        last_job: Where to end.
+        drawn: records, n x g x RECORD; the bounds of `cursor_kernel` and the list of `list_kernel`;
+            three background colour values; and light, n x tiles x (PLANES * 64), written: kept
+            for the way back.
         pictures: rgb n x h x w x 3, alpha and depth n x h x w, written.
     """
+    records, bounds, listed, background, light = drawn
     across = (pictures[1].shape[2] + SIDE - 1) // SIDE
     tiles = bounds.shape[1]
-    for job in prange(len(bounds) * tiles):
+    for job in range(first_job, last_job):
         n_at, tile = job // tiles, job % tiles
         corner = (tile // across * SIDE, tile % across * SIDE)
         mine = light[n_at, tile]
@@ -105,11 +105,11 @@ def _draw_tile(light, records, bounds, listed, corner):  # noqa: ANN001, ANN202
     for at in range(bounds[0], bounds[1]):
         bits = listed[at, 1]
         first, last = _U(bits & FIRST_BAND), _U((bits >> LAST_SHIFT) & LAST_BAND)
-        record = records[bits >> ELLIPSE_SHIFT]
-        x0, y0 = left - record[MIDDLE_X], top - record[MIDDLE_Y]
-        shear, sharp_x, sharp_y = record[SHEAR], record[SHARP_X], record[SHARP_Y]
-        opacity, z = record[OPACITY], record[DEPTH]
-        red, green, blue = record[RED], record[GREEN], record[BLUE]
+        e = bits >> ELLIPSE_SHIFT
+        x0, y0 = left - records[e, MIDDLE_X], top - records[e, MIDDLE_Y]
+        shear, sharp_x, sharp_y = records[e, SHEAR], records[e, SHARP_X], records[e, SHARP_Y]
+        opacity, z = records[e, OPACITY], records[e, DEPTH]
+        red, green, blue = records[e, RED], records[e, GREEN], records[e, BLUE]
         for band in range(first, last):
             base = band * _LANES
             y1 = y0 + _F(band) * _TWO
@@ -134,7 +134,7 @@ def _draw_tile(light, records, bounds, listed, corner):  # noqa: ANN001, ANN202
             break
 
 
-@njit
+@njit(forceinline=True)
 def _exp_minus(s):  # noqa: ANN001, ANN202
     u = min(s, _S_MAX) * _EIGHTH
     e = _E[0] + u * (_E[1] + u * (_E[2] + u * (_E[3] + u * (_E[4] + u * _E[5]))))
@@ -143,7 +143,7 @@ def _exp_minus(s):  # noqa: ANN001, ANN202
     return e * e
 
 
-@njit
+@njit(forceinline=True)
 def _any_light(light):  # noqa: ANN001, ANN202
     most = _ZERO
     for i in range(_PIXELS):
@@ -151,25 +151,24 @@ def _any_light(light):  # noqa: ANN001, ANN202
     return most > _ZERO
 
 
-@njit(parallel=True)
-def draw_backward_kernel(records, bounds, listed, background, light, gradients, slots):  # noqa: ANN001, ANN201
-    """Fill the slots: the gradients of each ellipse within each tile.
+@njit
+def draw_backward_kernel(first_job, last_job, drawn, gradients, slots):  # noqa: ANN001, ANN201
+    """Fill the slots. A job is a row of tiles of one camera.
 
     Args:
-        records: As for `draw_kernel`.
-        bounds: As for `draw_kernel`.
-        listed: As for `draw_kernel`.
-        background: As for `draw_kernel`.
-        light: As `draw_kernel` left it.
+        first_job: Where to begin.
+        last_job: Where to end.
+        drawn: As `draw_kernel` left it.
         gradients: Of rgb, alpha and depth, shaped like the pictures.
         slots: slots x SLOT, written.
     """
+    records, bounds, listed, background, light = drawn
     rows = (gradients[1].shape[1] + SIDE - 1) // SIDE
-    for job in prange(len(bounds) * rows):
+    for job in range(first_job, last_job):
         n_at, row = job // rows, job % rows
         d_picture = (gradients[0][n_at], gradients[1][n_at], gradients[2][n_at])
-        drawn = (records[n_at], bounds[n_at], listed, background, light[n_at])
-        _draw_row_backward(drawn, row, d_picture, slots)
+        mine = (records[n_at], bounds[n_at], listed, background, light[n_at])
+        _draw_row_backward(mine, row, d_picture, slots)
 
 
 @njit
@@ -224,11 +223,11 @@ def _draw_tile_backward(state, sums, records, bounds, listed, corner, slots):  #
     while at < bounds[1] and any_light:
         bits = listed[at, 1]
         first, last = _U(bits & FIRST_BAND), _U((bits >> LAST_SHIFT) & LAST_BAND)
-        record = records[bits >> ELLIPSE_SHIFT]
-        x0, y0 = left - record[MIDDLE_X], top - record[MIDDLE_Y]
-        shear, sharp_x, sharp_y = record[SHEAR], record[SHARP_X], record[SHARP_Y]
-        opacity, z = record[OPACITY], record[DEPTH]
-        red, green, blue = record[RED], record[GREEN], record[BLUE]
+        e = bits >> ELLIPSE_SHIFT
+        x0, y0 = left - records[e, MIDDLE_X], top - records[e, MIDDLE_Y]
+        shear, sharp_x, sharp_y = records[e, SHEAR], records[e, SHARP_X], records[e, SHARP_Y]
+        opacity, z = records[e, OPACITY], records[e, DEPTH]
+        red, green, blue = records[e, RED], records[e, GREEN], records[e, BLUE]
         for k in range(_U(SLOT_USED * 16)):
             sums[k] = _ZERO
         for band in range(first, last):
@@ -266,18 +265,19 @@ def _draw_tile_backward(state, sums, records, bounds, listed, corner, slots):  #
                 sums[lane + _U(112)] += share * d_green
                 sums[lane + _U(128)] += share * d_blue
                 sums[lane + _U(144)] += share * d_depth
-        _add_to_slot(sums, slots[listed[at, 0]], bits & OPENS > 0)
+        _add_to_slot(sums, slots, listed[at, 0], bits & OPENS > 0)
         at += 1
         any_light = at & 7 != 0 or _any_light(state)
     for rest in range(at, bounds[1]):
         if listed[rest, 1] & OPENS > 0:
-            slots[listed[rest, 0]] = _ZERO
+            for k in range(_U(SLOT_USED)):
+                slots[listed[rest, 0], k] = _ZERO
 
 
-@njit
-def _add_to_slot(sums, slot, opens):  # noqa: ANN001, ANN202
+@njit(forceinline=True)
+def _add_to_slot(sums, slots, at, opens):  # noqa: ANN001, ANN202
     for k in range(_U(SLOT_USED)):
         total = _ZERO
         for lane in range(_LANES):
             total += sums[k * _LANES + lane]
-        slot[k] = total if opens else slot[k] + total
+        slots[at, k] = total if opens else slots[at, k] + total
