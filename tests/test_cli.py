@@ -56,6 +56,8 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["render", "nothing.glb", "-o", "out"], "no such file"),
         (["inspect", "nothing.glb"], "no such file"),
         (["train", "giant", "-o", "out", "--data", "x.zip"], "orbit-small"),
+        (["fit", "nowhere", "-o", "out", "--device", "cuda"], "CPU in this version"),
+        (["train", "orbit-small", "-o", "o", "--data", "x", "--device", "mps"], "CPU in this"),
         (["weights", "show", "giant"], "u2netp"),
         (["dance"], "dance"),
     ],

@@ -8,6 +8,8 @@ import typer
 
 from .options import (
     AzimuthDeg,
+    Device,
+    DeviceOption,
     Distance,
     Faces,
     FovDeg,
@@ -20,6 +22,7 @@ from .options import (
     Size,
     TextureSize,
     Threads,
+    check_cpu_only,
     check_fit,
     check_output,
     parse_numbers,
@@ -42,6 +45,7 @@ def fit(  # noqa: PLR0913  typer reads the options from the signature
     texture_size: TextureSize = 1024,
     faces: Faces = 20_000,
     seed: Seed = 0,
+    device: DeviceOption = Device.auto,
     threads: Threads = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -49,6 +53,7 @@ def fit(  # noqa: PLR0913  typer reads the options from the signature
     """Turn posed pictures with alpha into an asset; the axes of their world are kept."""
     check_fit(fit)
     check_output(output)
+    check_cpu_only(device, "fit")
     use_threads(threads)
     from dataclasses import replace  # noqa: PLC0415  with what it is used for
 

@@ -67,6 +67,14 @@ def check_fit(fit: str) -> None:
         raise ValueError(f"--fit {fit!r} is unknown; this version has splat only")
 
 
+def check_cpu_only(device: Device, command: str) -> None:
+    """Refuse a GPU for what has CPU kernels only."""
+    if device not in (Device.auto, Device.cpu):
+        raise ValueError(
+            f"--device {device}: `roundview {command}` runs on the CPU in this version"
+        )
+
+
 def check_output(output: Path) -> None:
     """Refuse to write a folder over a file."""
     if output.exists() and not output.is_dir():

@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from .options import Json, Output, Quiet, Seed, Threads, check_output, use_threads
+from .options import (
+    Device,
+    DeviceOption,
+    Json,
+    Output,
+    Quiet,
+    Seed,
+    Threads,
+    check_cpu_only,
+    check_output,
+    use_threads,
+)
 from .progress import told
 
 CARDS = ("autoencoder-small", "orbit-small", "elevation-small")
@@ -19,6 +30,7 @@ def train(  # noqa: PLR0913  typer reads the options from the signature
     batch: Annotated[int | None, typer.Option(min=1, help="Objects (pictures) a step.")] = None,
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+    device: DeviceOption = Device.auto,
     threads: Threads = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -27,6 +39,7 @@ def train(  # noqa: PLR0913  typer reads the options from the signature
     if card not in CARDS:
         raise ValueError(f"CARD {card!r} is unknown; there are: {', '.join(CARDS)}")
     check_output(output)
+    check_cpu_only(device, "train")
     use_threads(threads)
     from ..loaders import load_autoencoder, load_features  # noqa: PLC0415  imports torch
     from ..models import Report  # noqa: PLC0415
