@@ -10,8 +10,9 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-# The workers of one run share two cores: a thread each is faster than a crowd.
+# The workers of one run share the cores: a thread each is faster than a crowd.
 torch.set_num_threads(1)
+os.environ.setdefault("ROUNDVIEW_THREADS", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
