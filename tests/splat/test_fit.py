@@ -64,9 +64,9 @@ def test_a_fit_shows_the_subject_from_sides_it_never_saw() -> None:
     fitted = fit_gaussians(seen, steps=40, rng=rng(), features=Blocks(), settings=SMALL)
     quality = psnr(render_gaussians(fitted, unseen.cameras).rgb, unseen.rgb).mean().item()
     white = psnr(torch.ones_like(unseen.rgb), unseen.rgb).mean().item()
-    # Forty steps take it from 11.5 dB to 15.7; pictures of nothing have 10.3.
-    assert quality > 14
-    assert quality > white + 4
+    # Forty steps take it from 11.6 dB to 18.4; pictures of nothing have 10.3.
+    assert quality > 17
+    assert quality > white + 6
     assert len(fitted) <= 400
     assert not fitted.centre.requires_grad
 
