@@ -9,6 +9,7 @@ import functools
 import hashlib
 import inspect
 import itertools
+import math
 import os
 import tempfile
 import threading
@@ -19,11 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 from numba.core import config
+from numpy.typing import NDArray
 
 # numba fills this module while it runs, so a type checker sees nothing in it.
 _CONFIG: Any = config
 _ONE_AT_A_TIME = threading.RLock()
+_FREE: list[NDArray[np.uint8]] = []
+_MOST_FREE_BYTES = 1 << 28
 
 # Not OpenMP: there numba shares the thread pool with torch and resets torch's number of threads,
 # which made training steps after a kernel call hundreds of times slower on a busy machine.
@@ -83,6 +88,39 @@ def run_jobs(kernel: Callable[..., None], jobs: int, *arguments: Any) -> None:  
     ]
     for piece in running:
         piece.result()
+
+
+class Memory:
+    """Arrays for kernels, without their first use, which costs more than many a kernel.
+
+    The operating system hands out fresh memory page by page. So big arrays lie in buffers that are
+    used again, as soon as the `Memory` that gave them is gone: keep it as long as its arrays.
+    """
+
+    def __init__(self) -> None:
+        self._taken: list[NDArray[np.uint8]] = []
+
+    def __del__(self) -> None:
+        """Leave the buffers to those who come next."""
+        if sum(buffer.nbytes for buffer in _FREE) < _MOST_FREE_BYTES:
+            _FREE.extend(self._taken)
+
+    def empty(self, shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:
+        """Give an array of unknown content that begins with a line of the processor's cache."""
+        length = math.prod(shape) * np.dtype(kind).itemsize
+        buffer = _take_buffer(length)
+        self._taken.append(buffer)
+        start = -buffer.ctypes.data % 64
+        return buffer[start : start + length].view(kind).reshape(shape)
+
+
+def _take_buffer(length: int) -> NDArray[np.uint8]:
+    with _ONE_AT_A_TIME:
+        fitting = [at for at, buffer in enumerate(_FREE) if length + 64 <= buffer.nbytes]
+        if fitting:
+            return _FREE.pop(min(fitting, key=lambda at: _FREE[at].nbytes))
+    # A little more than asked for: the next picture may need more.
+    return np.empty(length + length // 4 + 4096, np.uint8)
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from ..camera import Cameras
 from ..gaussians import Gaussians
-from ..kernels import run_jobs
+from ..kernels import Memory, run_jobs
 from ..views import Views
 from . import pairs_numba as pairs
 from . import project_numba as project
@@ -101,11 +101,13 @@ class _Drawn:
         kept: records, bounds, list, background, light.
         slot_of: First slot of each ellipse, and count of its slots.
         slots: Number of all slots.
+        memory: Where the arrays lie.
     """
 
     kept: tuple[np.ndarray, ...]
     slot_of: tuple[np.ndarray, np.ndarray]
     slots: int
+    memory: Memory
 
 
 def _arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
@@ -118,48 +120,48 @@ def _camera_rows(cameras: Cameras) -> np.ndarray:
     return torch.cat(parts, dim=1).detach().to("cpu", torch.float32).contiguous().numpy()
 
 
-def _aligned(*shape: int) -> np.ndarray:
-    """An empty float32 array that begins with a line of the processor's cache, as torch's do."""
-    return torch.empty(shape, dtype=torch.float32).numpy()
-
-
 def _draw(
     fields: tuple[np.ndarray, ...], scene: _Scene
 ) -> tuple[_Drawn, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     n, g, (h, w) = len(scene.cameras), len(fields[0]), scene.size_hw
-    records = _aligned(n, g, project.RECORD)
+    memory = Memory()
+    records = memory.empty((n, g, project.RECORD), np.float32)
     blocks = n * -(-g // project.BLOCK)
     run_jobs(project.project_kernel, blocks, fields, scene.cameras, scene.size_hw, records)
-    slot_of, slots, bounds, listed = _sort_into_tiles(records, scene.size_hw)
-    light = _aligned(n, bounds.shape[1], tiles.PLANES * pairs.SIDE**2)
+    slot_of, slots, bounds, listed = _sort_into_tiles(records, scene.size_hw, memory)
+    light = memory.empty((n, bounds.shape[1], tiles.PLANES * pairs.SIDE**2), np.float32)
     kept = (records, bounds, listed, scene.background, light)
     rgb, alpha = np.empty((n, h, w, 3), np.float32), np.empty((n, h, w), np.float32)
     pictures = (rgb, alpha, np.empty_like(alpha))
     run_jobs(tiles.draw_kernel, n * bounds.shape[1], kept, pictures)
-    return _Drawn(kept, slot_of, slots), pictures
+    return _Drawn(kept, slot_of, slots, memory), pictures
 
 
 def _sort_into_tiles(
-    records: np.ndarray, size_hw: tuple[int, int]
+    records: np.ndarray, size_hw: tuple[int, int], memory: Memory
 ) -> tuple[tuple[np.ndarray, np.ndarray], int, np.ndarray, np.ndarray]:
     """Give each ellipse its slots, count them all, and list the ellipses of each tile."""
     n, g = records.shape[:2]
     chunks = max(-(-g // pairs.CHUNK), 1)
-    order, seen = np.empty((n, g), np.uint32), np.empty(n, np.int64)
+    scratch = Memory()
+    order, seen = scratch.empty((n, g), np.uint32), np.empty(n, np.int64)
     capacity = np.empty((n, chunks, 2), np.int64)
     both = (records, records.view(np.uint32))
     run_jobs(pairs.sort_kernel, n, both, order, seen, size_hw, capacity)
     starts = np.zeros((n * chunks + 1, 2), np.int64)
     np.cumsum(capacity.reshape(n * chunks, 2), axis=0, out=starts[1:])
     tile_count = -(-size_hw[0] // pairs.SIDE) * -(-size_hw[1] // pairs.SIDE)
-    found = np.empty((int(starts[-1, 0]), 2), np.uint32)
-    slot_of = (np.zeros((n, g), np.int64), np.zeros((n, g), np.int64))
-    tile_counts = np.zeros((n * chunks, tile_count), np.int64)
+    found = scratch.empty((int(starts[-1, 0]), 2), np.uint32)
+    slot_of = (memory.empty((n, g), np.int64), memory.empty((n, g), np.int64))
+    slot_of[1].fill(0)
+    tile_counts = scratch.empty((n * chunks, tile_count), np.int64)
+    tile_counts.fill(0)
     paired = (found, *slot_of, np.empty(n * chunks, np.int64), tile_counts)
     run_jobs(pairs.pair_kernel, n * chunks, records, order, seen, size_hw, starts, paired)
-    cursors, bounds = np.empty_like(tile_counts), np.empty((n, tile_count, 2), np.int64)
+    cursors = scratch.empty(tile_counts.shape, np.int64)
+    bounds = memory.empty((n, tile_count, 2), np.int64)
     run_jobs(pairs.cursor_kernel, n, starts, tile_counts, cursors, bounds)
-    listed = np.empty_like(found)
+    listed = memory.empty(found.shape, np.uint32)
     run_jobs(pairs.list_kernel, n * chunks, starts, paired, cursors, listed)
     return slot_of, int(starts[-1, 1]), bounds, listed
 
@@ -170,7 +172,8 @@ def _draw_backward(
     drawn: _Drawn,
     d_pictures: tuple[np.ndarray, ...],
 ) -> tuple[np.ndarray, ...]:
-    slots = _aligned(drawn.slots, project.SLOT)
+    scratch = Memory()
+    slots = scratch.empty((drawn.slots, project.SLOT), np.float32)
     rows = len(scene.cameras) * -(-scene.size_hw[0] // pairs.SIDE)
     run_jobs(tiles.draw_backward_kernel, rows, drawn.kept, d_pictures, slots)
     centre, scale, quat_wxyz, opacity, _, sh = fields
