@@ -182,12 +182,15 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
         [20.0, 140.0], elevation_deg=30.0, radius=1.5, fov_deg=60.0, size_hw=(5, 6)
     )
 
-    def pictures(*moved: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    weights = torch.randn(2, 5, 6, 5, generator=rng, dtype=torch.float64)
+
+    def loss(*moved: Tensor) -> Tensor:
         views: Views = render_gaussians(Gaussians(*moved), cameras, backend="reference")
         assert views.depth is not None
-        return views.rgb, views.alpha, views.depth
+        drawn = torch.cat([views.rgb, views.alpha[..., None], views.depth[..., None]], dim=-1)
+        return (drawn * weights).sum()
 
-    assert torch.autograd.gradcheck(pictures, inputs, eps=1e-6, atol=1e-6, rtol=1e-6)
+    assert torch.autograd.gradcheck(loss, inputs, eps=1e-6, atol=1e-6, rtol=1e-6)
 
 
 def test_float64_is_drawn_in_float64() -> None:

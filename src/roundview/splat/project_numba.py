@@ -140,9 +140,9 @@ def project_backward_kernel(first_job, last_job, fields, cameras, size_hw, slott
     Args:
         first_job: Where to begin.
         last_job: Where to end.
-        fields: As for `project_kernel`.
-        cameras: As for `project_kernel`.
-        size_hw: As for `project_kernel`.
+        fields: This and the next two as for `project_kernel`.
+        cameras: See there.
+        size_hw: See there.
         slotted: slots x SLOT; the first slot of each ellipse, n x g; and the count of its slots.
             The sums run over slots, then cameras, in this order whatever the number of threads.
         gradients: Of the five tensors of `Gaussians`, written.

@@ -281,7 +281,7 @@ def _draw_tile_backward(state, sums, records, bounds, listed, corner, slots):  #
 @njit(forceinline=True)
 def _add_to_slot(sums, slots, at, opens):  # noqa: ANN001, ANN202
     for k in range(_U(SLOT_USED)):
-        total = _sum_of_lanes(sums, k * _LANES)
+        total = _sum_of_lanes(sums, k * _LANES)  # pyright: ignore[reportCallIssue]
         slots[at, k] = total if opens else slots[at, k] + total
 
 
