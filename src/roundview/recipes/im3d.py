@@ -50,8 +50,8 @@ class Im3d:
         draw_steps: Sampler steps of the first drawing (the paper's 40 evaluations).
         redraw_steps: Sampler steps of each redrawing (the paper's 10).
         redraw_after: Fitting steps after which the views are drawn anew (section 5.4: 500, 1000).
-        redraw_noise: Noise of each redrawing, 0 none, 1 all. The paper does not state it; on held-out
-            training objects the shipped model gains nothing from more than 0.3 and loses with it.
+        redraw_noise: Noise of each redrawing, 0 none, 1 all. The paper does not state it; on
+            held-out training objects the shipped model gains nothing from more than 0.3.
         photo_share: How much oftener the photograph is fitted to than each drawn view.
         fit_steps: Fitting steps in all (the paper's 1,200).
         mesh_resolution: Cells along a side of the grid that depth is fused in.
@@ -94,13 +94,13 @@ class Im3d:
 STANDARD = Im3d()
 DRAFT = replace(
     STANDARD,
-    size_px=64,
+    size_px=96,
     draw_steps=6,
     redraw_steps=4,
-    redraw_after=(250,),
+    redraw_after=(350,),
     redraw_noise=(0.3,),
-    fit_steps=400,
-    mesh_resolution=96,
+    fit_steps=600,
+    mesh_resolution=112,
 )
 HIGH = replace(
     STANDARD, draw_steps=40, redraw_after=(1000, 2000), fit_steps=3000, mesh_resolution=192
