@@ -193,6 +193,15 @@ def _run(job: "Job", output: Path, resume: bool, listener: Silence) -> None:
     asset = run(job, stages)
     listener.began("save")
     begin = time.perf_counter()
-    save_asset(asset, output, photo=job.photo)
+    save_asset(asset, output, photo=_over_white(job.photo))
     stages.discard()
     listener.finished("save", time.perf_counter() - begin, resumed=False)
+
+
+def _over_white(photo: "Image") -> "Image":
+    """Show a cut-out as its viewer would: what alpha hides is often black or garbage."""
+    from ..image import composite  # noqa: PLC0415  imports torch
+
+    if photo.alpha is None:
+        return photo
+    return replace(photo, rgb=composite(photo.rgb, photo.alpha, (1.0, 1.0, 1.0)), alpha=None)
