@@ -117,39 +117,53 @@ def search_pairs(
     size_hw: tuple[int, int],
 ) -> tuple[Tensor, Tensor]:
     """All pairs of Gaussian and pixel that are composited, by pixel and then by depth."""
-    h, w = size_hw
     order = depth.argsort()
     order = order[(radii[order] > 0).all(dim=-1)]
-    low = (middle[order] - radii[order]).floor().clamp(min=0).long()
-    limit = torch.tensor([w, h])
-    high = torch.minimum((middle[order] + radii[order]).ceil().long(), limit)
-    extent = (high - low).clamp(min=0)
-    count = extent.prod(dim=-1)
-    rank = torch.repeat_interleave(torch.arange(len(order)), count)
-    inside = torch.arange(len(rank)) - torch.repeat_interleave(count.cumsum(0) - count, count)
-    x = low[rank, 0] + inside % extent[rank, 0]
-    y = low[rank, 1] + inside // extent[rank, 0]
-    ellipse = order[rank]
-    d = torch.stack([x, y], dim=-1) + 0.5 - middle[ellipse]
-    c = conic[ellipse]
-    power = 0.5 * (c[:, 0] * d[:, 0] ** 2 + c[:, 2] * d[:, 1] ** 2) + c[:, 1] * d[:, 0] * d[:, 1]
-    alpha = (opacity[ellipse] * torch.exp(-power)).clamp(max=0.99)
-    reached = alpha >= ALPHA_MIN
-    ellipse, alpha, pixel = ellipse[reached], alpha[reached], (y * w + x)[reached]
+    # In parts that stay in the processor's cache.
+    parts = [
+        reached_pixels(some, radii, middle, conic, opacity, size_hw) for some in order.split(500)
+    ]
+    ellipse, pixel, alpha = (torch.cat(values) for values in zip(*parts, strict=True))
     pixel, by_pixel = pixel.sort(stable=True)
     ellipse, alpha = ellipse[by_pixel], alpha[by_pixel]
-    left = torch.exp(cumulated_within(torch.log1p(-alpha.double()), pixel))
-    lit = left >= TRANSMITTANCE_MIN
+    lit = torch.exp(cumulated_within(torch.log1p(-alpha), pixel)) >= TRANSMITTANCE_MIN
     return ellipse[lit], pixel[lit]
+
+
+def reached_pixels(
+    some: Tensor,
+    radii: Tensor,
+    middle: Tensor,
+    conic: Tensor,
+    opacity: Tensor,
+    size_hw: tuple[int, int],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixels in the boxes of some ellipses where they are opaque enough: ellipse, pixel, alpha."""
+    h, w = size_hw
+    low = (middle[some] - radii[some]).floor().clamp(min=0).long()
+    high = torch.minimum((middle[some] + radii[some]).ceil().long(), torch.tensor([w, h]))
+    extent = (high - low).clamp(min=0)
+    count = extent.prod(dim=-1)
+    at = torch.repeat_interleave(torch.arange(len(some)), count)
+    inside = torch.arange(len(at)) - torch.repeat_interleave(count.cumsum(0) - count, count)
+    x = low[at, 0] + inside % extent[at, 0]
+    y = low[at, 1] + inside // extent[at, 0]
+    dx, dy = x + 0.5 - middle[some][at, 0], y + 0.5 - middle[some][at, 1]
+    c = conic[some][at]
+    power = 0.5 * (c[:, 0] * dx**2 + c[:, 2] * dy**2) + c[:, 1] * dx * dy
+    alpha = (opacity[some][at] * torch.exp(-power)).clamp(max=0.99)
+    reached = alpha >= ALPHA_MIN
+    return some[at][reached], (y * w + x)[reached], alpha[reached]
 
 
 def cumulated_within(values: Tensor, group: Tensor) -> Tensor:
     """Cumulative sum that starts afresh in every group of equal neighbours."""
-    total = values.cumsum(0)
+    # In float64: over a whole picture the sum grows large, and differences of it are wanted.
+    total = values.double().cumsum(0)
     _, counts = torch.unique_consecutive(group, return_counts=True)
     first = counts.cumsum(0) - counts
     before = (total - values)[first]
-    return total - torch.repeat_interleave(before, counts)
+    return (total - torch.repeat_interleave(before, counts)).to(values)
 
 
 def weights_from_alpha(alpha: Tensor, *, ray_indices: Tensor, n_rays: int) -> tuple[Tensor, Tensor]:

@@ -42,6 +42,17 @@ def test_every_job_is_done_once(threads: int, jobs: int, monkeypatch: pytest.Mon
     assert len(workers) <= threads
 
 
+def test_few_jobs_are_not_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "thread_count", lambda: 2)
+    called: list[tuple[int, int, int]] = []
+
+    def kernel(first: int, last: int) -> None:
+        called.append((first, last, threading.get_ident()))
+
+    kernels.run_jobs(kernel, 15, at_least=8)
+    assert called == [(0, 15, threading.get_ident())]
+
+
 def test_an_error_in_a_job_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "thread_count", lambda: 2)
 

@@ -69,18 +69,29 @@ def launching() -> Iterator[None]:
             numba.set_num_threads(before)
 
 
-def run_jobs(kernel: Callable[..., None], jobs: int, *arguments: Any) -> None:  # noqa: ANN401
+def run_jobs(
+    kernel: Callable[..., None],
+    jobs: int,
+    *arguments: Any,  # noqa: ANN401
+    at_least: int = 1,
+) -> None:
     """Call `kernel(first, last, *arguments)` for all jobs 0 to `jobs`, on `thread_count()` threads.
 
     The kernel must do the same whatever the pieces. Compared with numba's own parallel loops this
     costs nothing on one thread, compiles faster, and may be called from several Python threads.
+
+    Args:
+        kernel: What to call; it should let go of Python's lock, as those of `njit` do.
+        jobs: Number of jobs.
+        *arguments: Handed on.
+        at_least: Jobs that are worth 50 microseconds, which is what handing over a piece costs.
     """
-    threads = min(thread_count(), jobs)
+    threads = min(thread_count(), jobs // at_least)
     if threads <= 1:
         kernel(0, jobs, *arguments)
         return
     # More pieces than threads, so that none waits long for the slowest.
-    pieces = min(jobs, 4 * threads)
+    pieces = min(jobs // at_least, 3 * threads)
     edges = [jobs * piece // pieces for piece in range(pieces + 1)]
     pool = _pool(os.getpid(), threads)
     running = [

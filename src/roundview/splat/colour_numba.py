@@ -22,26 +22,55 @@ _C2 = tuple(_F(math.sqrt(v / math.pi)) for v in (15 / 4, 5 / 16, 15 / 16))
 _C3 = tuple(_F(math.sqrt(v / math.pi)) for v in (35 / 32, 105 / 4, 21 / 32, 7 / 16, 105 / 16))
 
 
-@njit(forceinline=True)
-def put_colour(centre, sh, i, camera, basis, out, at):  # noqa: ANN001, ANN201
-    """Write the colour towards a camera into row i of `out`, from `at` on.
+@njit
+def put_colours(centre, sh, chosen, camera, basis, out, at):  # noqa: ANN001, ANN201
+    """Write the chosen Gaussians' colours towards a camera into rows of `out`, from `at` on.
 
     `basis` is 16 x 4 scratch.
     """
-    if sh.shape[1] > 1:
+    if sh.shape[1] == 1:
+        # The same from everywhere. Apart from the rest, which takes four times as long.
+        for i in range(chosen[0], chosen[1]):
+            for channel in range(3):
+                out[i, at + channel] = max(_HALF + _C0 * sh[i, 0, channel], _ZERO)
+        return
+    for i in range(chosen[0], chosen[1]):
         _sh_basis(centre, i, camera, sh.shape[1], basis)
-    red, green, blue = _colour(sh, i, basis)
-    out[i, at], out[i, at + 1] = max(red, _ZERO), max(green, _ZERO)
-    out[i, at + 2] = max(blue, _ZERO)
+        red, green, blue = _colour(sh, i, basis)
+        out[i, at], out[i, at + 1] = max(red, _ZERO), max(green, _ZERO)
+        out[i, at + 2] = max(blue, _ZERO)
 
 
-@njit(forceinline=True)
-def add_colour_gradient(colour, i, camera, d_rgb, gradients, basis):  # noqa: ANN001, ANN201
-    """Add one camera's share to the gradients of `colour`: centre and spherical harmonics."""
+@njit
+def add_colour_gradients(colour, chosen, camera, d_rgb, gradients, basis):  # noqa: ANN001, ANN201
+    """Add one camera's share to the gradients of `colour`: centre and spherical harmonics.
+
+    Args:
+        colour: Centres, and coefficients of the spherical harmonics.
+        chosen: The first of up to 16 Gaussians and the last, excluded.
+        camera: Its row of 16 numbers.
+        d_rgb: Three planes of 16 gradients.
+        gradients: Shaped like `colour`.
+        basis: 16 x 4 scratch.
+    """
     centre, sh = colour
     d_centre, d_sh = gradients
+    for i in range(chosen[0], chosen[1]):
+        lane = i - chosen[0]
+        if sh.shape[1] == 1:
+            for channel in range(3):
+                value = _HALF + _C0 * sh[i, 0, channel]
+                pulled = _C0 * d_rgb[16 * channel + lane]
+                d_sh[i, 0, channel] += pulled if value >= _ZERO else _ZERO
+        else:
+            pulls = (d_rgb[lane], d_rgb[16 + lane], d_rgb[32 + lane])
+            _add_gradient(centre, sh, i, camera, pulls, d_centre, d_sh, basis)
+
+
+@njit
+def _add_gradient(centre, sh, i, camera, d_rgb, d_centre, d_sh, basis):  # noqa: ANN001, ANN202
     terms = sh.shape[1]
-    inverse = _sh_basis(centre, i, camera, terms, basis) if terms > 1 else _ZERO
+    inverse = _sh_basis(centre, i, camera, terms, basis)
     red, green, blue = _colour(sh, i, basis)
     d_red = d_rgb[0] if red >= _ZERO else _ZERO
     d_green = d_rgb[1] if green >= _ZERO else _ZERO
@@ -49,8 +78,6 @@ def add_colour_gradient(colour, i, camera, d_rgb, gradients, basis):  # noqa: AN
     d_sh[i, 0, 0] += d_red * _C0
     d_sh[i, 0, 1] += d_green * _C0
     d_sh[i, 0, 2] += d_blue * _C0
-    if terms == 1:
-        return
     d_x = d_y = d_z = _ZERO
     for k in range(1, terms):
         d_sh[i, k, 0] += d_red * basis[k, 0]

@@ -219,10 +219,11 @@ def _bands(low, high, half, left):  # noqa: ANN001, ANN202
     """Say as four bits which bands of a tile are reached; `half` picks the row of tiles."""
     first, last = _F(left), _F(left + SIDE - 1)
     b = half << _U(2)
-    bits = _U(low[b] <= last and high[b] >= first)
-    bits |= _U(low[b + _U(1)] <= last and high[b + _U(1)] >= first) << _U(1)
-    bits |= _U(low[b + _U(2)] <= last and high[b + _U(2)] >= first) << _U(2)
-    return bits | _U(low[b + _U(3)] <= last and high[b + _U(3)] >= first) << _U(3)
+    # `&`, not `and`: nobody can foretell these branches, the processor included.
+    bits = _U((low[b] <= last) & (high[b] >= first))
+    bits |= _U((low[b + _U(1)] <= last) & (high[b + _U(1)] >= first)) << _U(1)
+    bits |= _U((low[b + _U(2)] <= last) & (high[b + _U(2)] >= first)) << _U(2)
+    return bits | _U((low[b + _U(3)] <= last) & (high[b + _U(3)] >= first)) << _U(3)
 
 
 @njit

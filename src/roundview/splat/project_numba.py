@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from ..kernels import njit
-from .colour_numba import add_colour_gradient, put_colour
+from .colour_numba import add_colour_gradients, put_colours
 from .render import BLUR_PX2, FRUSTUM_MARGIN, NEAR
 
 MIDDLE_X, MIDDLE_Y, SHEAR, SHARP_X, SHARP_Y, OPACITY, RED, GREEN, BLUE, DEPTH = range(10)
@@ -70,7 +70,6 @@ def project_kernel(first_job, last_job, fields, cameras, size_hw, records):  # n
 @njit
 def _project_some(fields, camera, size_hw, records, chosen):  # noqa: ANN001, ANN202
     work, basis = np.zeros(_PLANES, np.float32), np.empty((16, 4), np.float32)
-    centre, sh = fields[0], fields[5]
     for first in range(chosen[0], chosen[1], 16):
         last = min(first + 16, chosen[1])
         _lay_out(fields, first, last, work)
@@ -79,8 +78,7 @@ def _project_some(fields, camera, size_hw, records, chosen):  # noqa: ANN001, AN
             # Rows are not taken out as arrays of their own: counting references to them is slow.
             for k in range(13):
                 records[i, k] = work[_OUT + 16 * k + i - first]
-            if records[i, DEPTH] < _INFINITE:
-                put_colour(centre, sh, i, camera, basis, records, RED)
+    put_colours(fields[0], fields[5], chosen, camera, basis, records, RED)
 
 
 @njit
@@ -138,9 +136,9 @@ def project_backward_kernel(first_job, last_job, fields, cameras, size_hw, slott
     """Carry the tiles' gradients back to the Gaussians. A job is a block of Gaussians.
 
     Args:
-        first_job: Where to begin.
+        first_job: Where to begin; and so on as for `project_kernel`.
         last_job: Where to end.
-        fields: This and the next two as for `project_kernel`.
+        fields: See there.
         cameras: See there.
         size_hw: See there.
         slotted: slots x SLOT; the first slot of each ellipse, n x g; and the count of its slots.
@@ -173,10 +171,9 @@ def _project_backward_some(fields, cameras, size_hw, slotted, gradients, chosen)
                 seen += count[n_at, i]
                 _sum_slots(slots, slot_of[n_at, i], count[n_at, i], slot)
                 _lay_out_slot(slot, count[n_at, i], i - first, work)
-                if count[n_at, i] > 0:
-                    d_rgb = (slot[SLOT_RGB], slot[SLOT_RGB + 1], slot[SLOT_RGB + 2])
-                    add_colour_gradient(colour, i, camera, d_rgb, d_colour, basis)
             if seen > 0:
+                d_rgb = work[_SLOT + 16 * SLOT_RGB :]
+                add_colour_gradients(colour, (first, last), camera, d_rgb, d_colour, basis)
                 _shape_backward_block(work, camera, size_hw)
         _turn_backward_block(work)
         _hand_out(work, first, last, gradients)
@@ -214,8 +211,7 @@ def _sum_slots(slots, first, count, total):  # noqa: ANN001, ANN202
 def _shape_backward_block(work, camera, size_hw):  # noqa: ANN001, ANN202
     """Add one camera's share to the gradients of centre, scale, opacity and orientation."""
     cam = _numbers(camera)
-    limit_x = _MARGIN * _HALF * _F(size_hw[1]) / cam[15]
-    limit_y = _MARGIN * _HALF * _F(size_hw[0]) / cam[15]
+    wide, high = _MARGIN * _HALF * _F(size_hw[1]), _MARGIN * _HALF * _F(size_hw[0])
     for lane in range(_LANES):
         at = lane + _U(_SLOT)
         seen = work[at + _U(16 * SLOT_USED)] > _ZERO
@@ -224,7 +220,7 @@ def _shape_backward_block(work, camera, size_hw):  # noqa: ANN001, ANN202
         x, y, z = _in_camera(work, lane, cam)
         # The zero gradient of what is not seen would be lost at a depth of 0.
         z = z if seen else _ONE
-        across, down, free_x, free_y = _linearise(cam, x, y, z, (limit_x, limit_y))
+        across, down, free_x, free_y = _linearise(cam, x, y, z, (wide / cam[15], high / cam[15]))
         axes_x, axes_y = _axes(across, down, turn)
         _, xy, yy, det = _covariance(axes_x, axes_y, scale)
         d_middle_x, d_middle_y, d_xx, d_xy, d_yy = _unwhiten(work, at, xy, yy, det)
@@ -322,10 +318,8 @@ def _turn_backward_block(work):  # noqa: ANN001, ANN202
 @njit(forceinline=True)
 def _numbers(c):  # noqa: ANN001, ANN202
     """The 16 numbers of a camera as values, which a write to an array cannot change."""
-    return (
-        *(c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8], c[9], c[10], c[11], c[12]),
-        *(c[13], c[14], c[15]),
-    )
+    first = (c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7])
+    return (*first, c[8], c[9], c[10], c[11], c[12], c[13], c[14], c[15])
 
 
 @njit(forceinline=True)

@@ -127,13 +127,14 @@ def _draw(
     memory = Memory()
     records = memory.empty((n, g, project.RECORD), np.float32)
     blocks = n * -(-g // project.BLOCK)
-    run_jobs(project.project_kernel, blocks, fields, scene.cameras, scene.size_hw, records)
+    view = (fields, scene.cameras, scene.size_hw)
+    run_jobs(project.project_kernel, blocks, *view, records, at_least=8)
     slot_of, slots, bounds, listed = _sort_into_tiles(records, scene.size_hw, memory)
     light = memory.empty((n, bounds.shape[1], tiles.PLANES * pairs.SIDE**2), np.float32)
     kept = (records, bounds, listed, scene.background, light)
     rgb, alpha = np.empty((n, h, w, 3), np.float32), np.empty((n, h, w), np.float32)
     pictures = (rgb, alpha, np.empty_like(alpha))
-    run_jobs(tiles.draw_kernel, n * bounds.shape[1], kept, pictures)
+    run_jobs(tiles.draw_kernel, n * bounds.shape[1], kept, pictures, at_least=32)
     return _Drawn(kept, slot_of, slots, memory), pictures
 
 
@@ -160,9 +161,9 @@ def _sort_into_tiles(
     run_jobs(pairs.pair_kernel, n * chunks, records, order, seen, size_hw, starts, paired)
     cursors = scratch.empty(tile_counts.shape, np.int64)
     bounds = memory.empty((n, tile_count, 2), np.int64)
-    run_jobs(pairs.cursor_kernel, n, starts, tile_counts, cursors, bounds)
+    run_jobs(pairs.cursor_kernel, n, starts, tile_counts, cursors, bounds, at_least=4)
     listed = memory.empty(found.shape, np.uint32)
-    run_jobs(pairs.list_kernel, n * chunks, starts, paired, cursors, listed)
+    run_jobs(pairs.list_kernel, n * chunks, starts, paired, cursors, listed, at_least=2)
     return slot_of, int(starts[-1, 1]), bounds, listed
 
 
@@ -186,5 +187,6 @@ def _draw_backward(
         scene.size_hw,
         (slots, *drawn.slot_of),
         gradients,
+        at_least=4,
     )
     return gradients
