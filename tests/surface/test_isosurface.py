@@ -221,3 +221,29 @@ def test_fusion_kernel_matches_reference(size_hw: tuple[int, int], count: int) -
     difference = (torch.from_numpy(grid).flatten() - expected).abs()
     # Nodes that project onto the line between two pixels may pick either of them.
     assert float((difference > 1e-4).float().mean()) < 2e-3
+
+
+def test_blur_takes_bumps_away_and_keeps_the_size() -> None:
+    cameras = Cameras.orbit(
+        [45.0 * k for k in range(8)] * 2,
+        elevation_deg=[20.0] * 8 + [-40.0] * 8,
+        radius=1.5,
+        fov_deg=49.13,
+        size_hw=(64, 64),
+    )
+    direction = rays(cameras)
+    unit = direction / direction.norm(dim=-1, keepdim=True)
+    along = -(cameras.origin[:, None, None] * unit).sum(dim=-1)
+    gap = cameras.origin.square().sum(dim=-1)[:, None, None] - along**2
+    hit = gap < 0.3**2
+    near = along - (0.3**2 - gap).clamp(min=0).sqrt()
+    noise = 0.02 * torch.randn(near.shape, generator=torch.Generator().manual_seed(0))
+    depth = (near + noise) / direction.norm(dim=-1) * hit
+    views = Views(torch.ones(16, 64, 64, 3), hit.float(), cameras, depth=depth)
+
+    def radii(blur: float) -> torch.Tensor:
+        return mesh_from_depth(views, resolution=48, blur=blur).vertices.norm(dim=-1)
+
+    rough, smooth = radii(0.0), radii(0.04)
+    assert float(smooth.std()) < 0.6 * float(rough.std())
+    assert abs(float(smooth.mean()) - 0.3) < 0.02

@@ -32,7 +32,7 @@ from ..segment import frame_subject
 from ..splat.fit import fit_gaussians
 from ..splat.render import render_gaussians
 from ..views import Views
-from .surfacing import asset_from_gaussians
+from .surfacing import DRAWN, asset_from_gaussians
 
 
 @dataclass(frozen=True)
@@ -199,6 +199,7 @@ def im3d(
         resolution=settings.mesh_resolution,
         faces=settings.faces,
         texture_size=settings.texture_size,
+        fusion=DRAWN,
         stage=stage,
     )
 

@@ -1,7 +1,7 @@
 """From fitted Gaussians to the finished asset: mesh, texture, place in the world."""
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -27,6 +27,25 @@ _BAKING = Baking(tolerance=0.02, grazing=0.2)
 _PHOTO_WEIGHT = 2000.0
 
 
+@dataclass(frozen=True)
+class Fusion:
+    """How forgiving the fusion of depth is; see `mesh_from_depth` for the fields.
+
+    The defaults suit pictures that agree, such as photographs or renders.
+    """
+
+    truncation_steps: float = 4.0
+    hidden_weight: float = 0.05
+    blur: float = 0.0
+
+
+DRAWN = Fusion(truncation_steps=6.0, hidden_weight=0.15, blur=0.012)
+"""For drawn views, which disagree. Chosen by us on 4 training objects that were left out of training:
+against the defaults the outline's overlap with the truth rose from 0.69 to 0.74 (of which blur gave
+0.01 back) and the cosine between normals from 0.709 to 0.717; blur takes the lumps away.
+"""
+
+
 def asset_from_gaussians(
     gaussians: Gaussians,
     views: Views,
@@ -35,6 +54,7 @@ def asset_from_gaussians(
     resolution: int,
     faces: int,
     texture_size: int,
+    fusion: Fusion = Fusion(),
     stage: StageRunner | None = None,
 ) -> Asset:
     """Make the mesh of a cloud and texture it; centre all of it and scale it to longest side 1.
@@ -47,13 +67,14 @@ def asset_from_gaussians(
         resolution: Cells along a side of the grid that depth is fused in.
         faces: Triangles at most.
         texture_size: Side of the texture in pixels.
+        fusion: How forgiving the mesh is towards views that disagree.
         stage: Runs the stages; notes `world_from_fitted`, the scale and shift that were applied.
 
     Raises:
         ValueError: If the cloud is empty or nothing in it is solid.
     """
     stage = stage or PlainStages()
-    plain = stage("mesh", lambda _: _mesh(gaussians, photo, resolution, faces))
+    plain = stage("mesh", lambda _: _mesh(gaussians, photo, resolution, faces, fusion))
     mesh, scale, shift = centred(plain)
     gaussians = moved_gaussians(gaussians, scale, shift)
     views = moved_views(views, scale, shift)
@@ -164,7 +185,9 @@ def _nearest_to_rays(cameras: Cameras, pixel: Float[Tensor, "n 2"]) -> Float[Ten
     return torch.linalg.solve(matrix, target).float()
 
 
-def _mesh(gaussians: Gaussians, photo: Views | None, resolution: int, faces: int) -> Mesh:
+def _mesh(
+    gaussians: Gaussians, photo: Views | None, resolution: int, faces: int, fusion: Fusion
+) -> Mesh:
     """Fuse what the cloud looks like from all round, inside the outline that the photo shows."""
     size_px = max(128, resolution)
     seen = render_gaussians(gaussians, all_round(size_px))
@@ -173,7 +196,8 @@ def _mesh(gaussians: Gaussians, photo: Views | None, resolution: int, faces: int
         facing = render_gaussians(gaussians, small.cameras)
         seen = concatenate_views([seen, replace(facing, alpha=small.alpha)])
     cleaning = Cleaning(faces=faces, smoothing=_SMOOTHING)
-    return clean_mesh(mesh_from_depth(seen, resolution=resolution), cleaning)
+    fused = mesh_from_depth(seen, resolution=resolution, **asdict(fusion))
+    return clean_mesh(fused, cleaning)
 
 
 def all_round(size_px: int, *, count: int = 40) -> Cameras:

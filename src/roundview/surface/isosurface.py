@@ -139,6 +139,7 @@ def mesh_from_depth(
     half_width: float = 0.55,
     truncation_steps: float = 4.0,
     hidden_weight: float = 0.05,
+    blur: float = 0.0,
 ) -> Mesh:
     """Fuse depth maps and silhouettes into one closed mesh.
 
@@ -156,6 +157,8 @@ def mesh_from_depth(
             forgives noisier depth and rounds corners off.
         hidden_weight: Vote of a view that cannot see a point, where a clear sight has 1. Chosen by
             us, with 16 to 40 views.
+        blur: Standard deviation of a Gaussian filter of the fused distances, world units. Takes
+            away bumps and spikes of that size, and thin parts with them.
 
     Returns:
         The mesh, counter-clockwise seen from outside.
@@ -177,6 +180,10 @@ def mesh_from_depth(
         (truncation_steps * step, hidden_weight),
         (-half_width, step, resolution),
     )
+    if blur > 0:
+        from scipy.ndimage import gaussian_filter  # noqa: PLC0415  slow to import
+
+        field = np.asarray(gaussian_filter(field, blur / step, mode="nearest"))
     return mesh_from_density(torch.from_numpy(field), level=0.0, half_width=half_width)
 
 
