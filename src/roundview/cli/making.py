@@ -92,7 +92,6 @@ def make(  # noqa: PLR0913  typer reads the options from the signature
     job = Job(image, loaded, settings, seed=seed, recipe=recipe)
     with told(quiet=quiet, as_json=as_json) as listener:
         _run(job, output, resume, listener)
-        listener.say(f"wrote {output}", output=str(output))
 
 
 def views(  # noqa: PLR0913  typer reads the options from the signature
@@ -196,6 +195,7 @@ def _run(job: "Job", output: Path, resume: bool, listener: Silence) -> None:
     save_asset(asset, output, photo=_over_white(job.photo))
     stages.discard()
     listener.finished("save", time.perf_counter() - begin, resumed=False)
+    listener.say(f"wrote {output}", output=str(output))
 
 
 def _over_white(photo: "Image") -> "Image":
