@@ -8,7 +8,7 @@ import torch
 from ..camera import Cameras
 from ..image import Foreground, Image
 from ..mesh import Asset, Mesh
-from ..views import Views
+from ..views import Views, concatenate_views
 from .files import atomic_directory, write_json, write_png
 from .glb import save_glb
 from .ply import save_splats
@@ -77,7 +77,11 @@ def _renders(mesh: Mesh, count: int, size_px: int, *, lit: bool) -> Views:
     # Gentle: the texture of a photographed subject has some shading in it already.
     light = Light((0.4, 1.0, 0.8), ambient=0.8, diffuse=0.25) if lit else None
     cameras = orbit_round(mesh, count=count, size_px=size_px)
-    return render_mesh(mesh, cameras, light=light, geometry=not lit)
+    # A few at a time: the samples of 48 frames at once took over 2 GB.
+    parts = [cameras[first : first + 6] for first in range(0, count, 6)]
+    return concatenate_views(
+        [render_mesh(mesh, part, light=light, geometry=not lit) for part in parts]
+    )
 
 
 def _matte(asset: Asset, subject: Foreground | None) -> torch.Tensor | None:
