@@ -47,8 +47,8 @@ class Im3d:
         distance: Of the cameras, as the models were trained.
         fov_deg: Vertical field of view, as the models were trained.
         photo_elevation_deg: Elevation that the photograph was taken from; None estimates it.
-        draw_steps: Sampler steps of the first drawing (the paper's 40 evaluations; the shipped model
-            gained nothing from more than 4 on held-out training objects).
+        draw_steps: Sampler steps of the first drawing (the paper's 40 evaluations; the shipped
+            model gained nothing from more than 4 on held-out training objects).
         redraw_steps: Sampler steps of each redrawing (the paper's 10; the same).
         redraw_after: Fitting steps after which the views are drawn anew (section 5.4: 500, 1000).
         redraw_noise: Noise of each redrawing, 0 none, 1 all. The paper does not state it; on
