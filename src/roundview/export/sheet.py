@@ -51,7 +51,7 @@ def contact_sheet(
 def save_sheet(views: Views, path: Path | str, *, columns: int = 0) -> None:
     """Write a contact sheet of views as PNG, each labelled with where it was seen from."""
     labels = [
-        f"azimuth {azimuth:.0f}, elevation {elevation:.0f}"
+        f"azimuth {round(azimuth) % 360}, elevation {elevation:.0f}"
         for azimuth, elevation in zip(
             views.cameras.azimuth_deg.tolist(), views.cameras.elevation_deg.tolist(), strict=True
         )
@@ -158,7 +158,7 @@ def _coloured(views: Views) -> Float[Tensor, "n h w 3"]:
 
 def _angles(views: Views) -> list[str]:
     return [
-        f"{azimuth:.0f}\N{DEGREE SIGN} / {elevation:.0f}\N{DEGREE SIGN}"
+        f"{round(azimuth) % 360}\N{DEGREE SIGN} / {elevation:.0f}\N{DEGREE SIGN}"
         for azimuth, elevation in zip(
             views.cameras.azimuth_deg.tolist(), views.cameras.elevation_deg.tolist(), strict=True
         )
