@@ -10,14 +10,10 @@ import numpy as np
 import torch
 
 from ..camera import Cameras
+from ..diffusion.orbit import DISTANCE, FOV_DEG
 from ..mesh import Mesh
 from ..models import Report, silent
 from ..surface.raster import Light, render_mesh
-
-DISTANCE = 1.5
-"""Camera distance for objects of longest side 1; with FOV_DEG the middle of Zero123's range."""
-FOV_DEG = 49.13
-"""Vertical field of view, degrees: a 35 mm lens on a 32 mm sensor (Zero-1-to-3, 2023)."""
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from .sample import dpmpp_2m, noise_part_way
 from .view_transformer import ViewTransformer
 
 DISTANCE = 1.5
-"""Distance the model was trained at, for subjects of longest side 1."""
+"""Distance the model is trained at, for subjects of longest side 1; near the inner end of Zero123's
+range (1.5 to 2.2)."""
 FOV_DEG = 49.13
-"""Vertical field of view it was trained at, degrees."""
+"""Vertical field of view it is trained at, degrees: 35 mm lens, 32 mm sensor (Zero-1-to-3)."""
 REFINE_FROM = 0.3
 """Time of the second sampling step; the first one is taken from pure noise.
 

@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from ..camera import Cameras
-from ..data.render_set import DISTANCE, FOV_DEG, MultiViewSet
+from ..data.render_set import MultiViewSet
+from ..diffusion.orbit import DISTANCE, FOV_DEG
 
 
 @dataclass(frozen=True, eq=False)
