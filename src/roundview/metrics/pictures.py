@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from . import losses
-from .models import FeatureModel
+from .. import losses
+from ..models import FeatureModel
 
 PSNR_OF_EQUALS_DB = 100.0
 """What equal pictures score: their true value is infinite, which no mean survives."""
