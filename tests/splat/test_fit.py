@@ -9,12 +9,13 @@ from roundview.gaussians import Gaussians
 from roundview.losses import photometric
 from roundview.metrics import psnr
 from roundview.rotation import SH_C0
+from roundview.splat.densify import Growing
 from roundview.splat.fit import FitSettings, fit_gaussians, view_order
 from roundview.splat.render import render_gaussians
 from roundview.views import Views
 
 SMALL = FitSettings(
-    points=300, max_gaussians=400, densify_every=10, coarse_until=0.0, colour_rate=0.05
+    points=300, max_gaussians=400, strategy=Growing(every=10), coarse_until=0.0, colour_rate=0.05
 )
 
 
@@ -89,7 +90,7 @@ def test_equal_seeds_give_equal_gaussians_to_the_bit() -> None:
 
 
 def test_a_refit_goes_on_from_where_it_is_told() -> None:
-    settings = FitSettings(densify_until=0.0, coarse_until=0.0, centre_rate=(1e-5, 1e-5))
+    settings = FitSettings(strategy=Growing(until=0.0), coarse_until=0.0, centre_rate=(1e-5, 1e-5))
     start = subject()
     before = start.centre.clone()
     fitted = fit_gaussians(views(), steps=3, rng=rng(), start=start, settings=settings)

@@ -32,6 +32,66 @@ class Growth:
     min_opacity: float
 
 
+@dataclass(frozen=True)
+class Growing:
+    """Strategy of a fit: double the Gaussians that the pictures pull at hardest, drop faint ones.
+
+    Attributes:
+        every: Steps between densifications (IM-3D).
+        until: Share of the steps after which the number of Gaussians stays as it is.
+        share: Highest share of the Gaussians that one densification doubles.
+        min_opacity: Fainter ones go.
+    """
+
+    every: int = 50
+    until: float = 0.7
+    share: float = 0.1
+    min_opacity: float = 0.01
+
+    def over(self, cloud: CloudAdam, limits: "Limits", rng: Generator) -> "GrowingFit":
+        """Begin a fit of this cloud."""
+        return GrowingFit(self, cloud, limits, rng)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a fit allows its strategy.
+
+    Attributes:
+        most: Highest number of Gaussians.
+        extent: Half the width of what all cameras see, world units.
+        steps: Steps of the whole fit.
+    """
+
+    most: int
+    extent: float
+    steps: int
+
+
+class GrowingFit:
+    """`Growing` at work on one cloud."""
+
+    def __init__(self, settings: Growing, cloud: CloudAdam, limits: Limits, rng: Generator) -> None:
+        self._settings, self._cloud, self._limits, self._rng = settings, cloud, limits, rng
+        self._pull = Pull(len(cloud.rows), cloud.rows)
+
+    def before_step(self, step: int, camera: Cameras) -> None:
+        """Look at the gradient that the render of one camera left."""
+        if step < self._settings.until * self._limits.steps:
+            self._pull.add(self._cloud, camera)
+
+    def after_step(self, step: int, centre_rate: float) -> None:
+        """Grow and prune when it is time to."""
+        del centre_rate
+        settings, limits = self._settings, self._limits
+        if step < settings.until * limits.steps and (step + 1) % settings.every == 0:
+            # 1% of the extent: Kerbl et al.'s border between what is cloned and what is split.
+            split_scale = 0.01 * limits.extent
+            growth = Growth(limits.most, settings.share, split_scale, settings.min_opacity)
+            densify_and_prune(self._cloud, self._pull, growth, self._rng)
+            self._pull = Pull(len(self._cloud.rows), self._cloud.rows)
+
+
 class Pull:
     """Remembers how hard the pictures pull on each Gaussian's place in them.
 

@@ -6,6 +6,7 @@ pixel by pixel alone, since generated views never agree to the pixel.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,9 +19,16 @@ from ..losses import mask_loss, ms_ssim, photometric, unit_map_distance, unit_ma
 from ..models import FeatureModel, Report, silent
 from ..views import Views
 from .cloud import CENTRE, LOG_SCALE, OPACITY, QUAT, SH, CloudAdam, pack, unpack
-from .densify import Growth, Pull, densify_and_prune
+from .densify import Growing, Limits
+from .exposure import Exposures
+from .relocate import Relocating
 from .render import render_gaussians
 from .start import cloud_in_ball, cloud_on_hull, seen_cube
+
+_GROWING = Growing()
+_KEPT_PIXELS = 1 << 23
+"""Views of more pixels than this in all have their features computed anew at each step: kept, the
+features of 24 views of 512 pixels take about 1 GB."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +51,21 @@ class FitSettings:
         photometric_power: 1 for absolute, 2 for squared colour differences.
         structure_weight: Of 1 - MS-SSIM (IM-3D).
         mask_weight: Of the mean squared difference of alpha (IM-3D).
-        densify_every: Steps between densifications (IM-3D).
-        densify_until: Share of the steps after which the number of Gaussians stays as it is.
-        growth_share: Share of the Gaussians that one densification doubles.
-        coarse_until: Share of the steps that compare pictures of half the size; 0 for none.
+        opacity_weight: Of the mean opacity; 0.01 with `Relocating` (Kheradmand et al. 2024).
+        scale_weight: Of the mean standard deviation; 0.01 with `Relocating`.
+        strategy: Where Gaussians come from and when they go.
+        coarse_until: Share of the steps that compare smaller pictures: of half the size, and
+            before that of a quarter, and so on, as long as they have 64 pixels; 0 for none.
         hull_agreement: Share of the views that must cover a point of the hull.
         centre_rate: At the first and the last step; geometric in between.
         scale_rate: Of log scales.
         turn_rate: Of quaternions.
         opacity_rate: Of opacity logits (DreamGaussian's, as the next).
         colour_rate: Of colours; a twentieth of it for the view-dependent part, as in 3DGS.
-        min_opacity: Fainter Gaussians are dropped.
+        exposure_rate: Of the colour matrix that each view has of its own; 0 for none. For
+            photographs taken with automatic exposure. The views' mean stays as it is.
+        sh_grows_until: Share of the steps over which the degrees of the view-dependent colour are
+            let in one by one (3DGS lets in one every 1,000 of 30,000).
         max_scale: No Gaussian's standard deviation grows beyond this: keeps floaters small.
         max_aspect: Longest over shortest axis at most: keeps needles short.
     """
@@ -68,9 +80,9 @@ class FitSettings:
     photometric_power: Literal[1, 2] = 1
     structure_weight: float = 0.2
     mask_weight: float = 1.0
-    densify_every: int = 50
-    densify_until: float = 0.7
-    growth_share: float = 0.1
+    opacity_weight: float = 0.0
+    scale_weight: float = 0.0
+    strategy: Growing | Relocating = _GROWING
     coarse_until: float = 1 / 3
     hull_agreement: float = 0.9
     centre_rate: tuple[float, float] = (5e-3, 2e-4)
@@ -78,7 +90,8 @@ class FitSettings:
     turn_rate: float = 0.02
     opacity_rate: float = 0.05
     colour_rate: float = 0.01
-    min_opacity: float = 0.01
+    exposure_rate: float = 0.0
+    sh_grows_until: float = 0.1
     max_scale: float = 0.1
     max_aspect: float = 10.0
 
@@ -124,29 +137,21 @@ def fit_gaussians(
     half_width = seen_cube(views.cameras)[1]
     first = _begin(views, settings, rng) if start is None else start
     cloud = CloudAdam(pack(first.detach()))
-    fine = _targets(views, features)
-    coarse_steps = round(settings.coarse_until * steps) if _can_halve(views) else 0
-    coarse = _targets(_halved(views), features) if coarse_steps else []
-    growth = Growth(
-        settings.max_gaussians,
-        settings.growth_share,
-        # 1% of the extent, Kerbl et al.'s border between what is cloned and what is split.
-        0.01 * half_width,
-        settings.min_opacity,
-    )
-    pull = Pull(len(cloud.rows), cloud.rows)
+    limits = Limits(settings.max_gaussians, half_width, steps)
+    strategy = settings.strategy.over(cloud, limits, rng)
+    exposures = Exposures(len(views), settings.exposure_rate, cloud.rows)
+    fitting = _Fitting(cloud, settings, features, exposures)
+    levels = list(_levels(views, features, settings.coarse_until * steps))
     for step, n in enumerate(view_order(weights, steps, rng)):
-        target = coarse[n] if step < coarse_steps else fine[n]
-        with torch.enable_grad():
-            _loss(unpack(cloud.rows), target, features, settings).backward()
-        growing = step < settings.densify_until * steps
-        if growing:
-            pull.add(cloud, target.view.cameras)
-        cloud.step(_rates(cloud.rows, settings, step / steps, half_width))
+        while step >= levels[0].until and len(levels) > 1:
+            del levels[0]
+        target = levels[0].target(n)
+        fitting.gradient(n, target)
+        strategy.before_step(step, target.view.cameras)
+        rates = _rates(cloud.rows, settings, step / steps, half_width)
+        cloud.step(rates)
         _tame(cloud.rows, settings, half_width)
-        if growing and (step + 1) % settings.densify_every == 0:
-            densify_and_prune(cloud, pull, growth, rng)
-            pull = Pull(len(cloud.rows), cloud.rows)
+        strategy.after_step(step, float(rates[0]))
         if step % 10 == 0:
             report(step / steps)
     report(1.0)
@@ -180,12 +185,61 @@ class _Target:
     maps: list[Tensor]
 
 
-def _targets(views: Views, features: FeatureModel | None) -> list[_Target]:
-    with torch.no_grad():
-        return [
-            _Target(view, [] if features is None else unit_maps(features, view.rgb))
-            for view in (views[n] for n in range(len(views)))
-        ]
+class _Level:
+    """The views at one size, up to one step of the fit."""
+
+    def __init__(self, views: Views, features: FeatureModel | None, until: float) -> None:
+        self.until = until
+        self._views, self._features = views, features
+        h, w = views.cameras.size_hw
+        self._keeps = len(views) * h * w <= _KEPT_PIXELS
+        self._kept: dict[int, _Target] = {}
+
+    def target(self, n: int) -> _Target:
+        """Give one view; its features are kept as long as they take little memory."""
+        if n in self._kept:
+            return self._kept[n]
+        view = self._views[n]
+        with torch.no_grad():
+            maps = [] if self._features is None else unit_maps(self._features, view.rgb)
+        target = _Target(view, maps)
+        if self._keeps:
+            self._kept[n] = target
+        return target
+
+
+def _levels(views: Views, features: FeatureModel | None, coarse_steps: float) -> Iterator[_Level]:
+    """Give the views at ever larger sizes; the last stays."""
+    sizes = [views]
+    while coarse_steps >= 1 and _can_halve(sizes[-1], first=len(sizes) == 1):
+        sizes.append(_halved(sizes[-1]))
+    for k, smaller in enumerate(reversed(sizes)):
+        yield _Level(smaller, features, (k + 1) * coarse_steps / max(1, len(sizes) - 1))
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitting:
+    """What one step needs besides the view it looks at."""
+
+    cloud: CloudAdam
+    settings: FitSettings
+    features: FeatureModel | None
+    exposures: Exposures
+
+    def gradient(self, n: int, target: _Target) -> None:
+        """Leave the gradient of the loss of view n in the cloud's rows; move its exposure."""
+        with torch.enable_grad():
+            gaussians = unpack(self.cloud.rows)
+            exposed = self.settings.exposure_rate > 0
+            seen = self.exposures.seen(gaussians, n) if exposed else gaussians
+            loss = _loss(seen, target, self.features, self.settings)
+            if self.settings.opacity_weight > 0:
+                loss = loss + self.settings.opacity_weight * gaussians.opacity.mean()
+            if self.settings.scale_weight > 0:
+                loss = loss + self.settings.scale_weight * gaussians.scale.mean()
+            loss.backward()
+        if exposed:
+            self.exposures.step(n)
 
 
 def _loss(
@@ -211,6 +265,11 @@ def _rates(
 ) -> Float[Tensor, " c"]:
     first, last = settings.centre_rate
     rates = torch.full((rows.shape[1],), settings.colour_rate / 20)
+    if settings.sh_grows_until > 0:
+        # Degree d has 2 d + 1 coefficients of three colours, from column SH + 3 d^2 on.
+        top = math.isqrt((rows.shape[1] - SH) // 3) - 1
+        allowed = min(top, int(done / settings.sh_grows_until * top))
+        rates[SH + 3 * (allowed + 1) ** 2 :] = 0.0
     rates[LOG_SCALE] = settings.scale_rate
     rates[QUAT] = settings.turn_rate
     rates[OPACITY] = settings.opacity_rate
@@ -237,10 +296,10 @@ def _begin(views: Views, settings: FitSettings, rng: Generator) -> Gaussians:
     )
 
 
-def _can_halve(views: Views) -> bool:
+def _can_halve(views: Views, *, first: bool) -> bool:
     # Odd sizes would shift the axis; very small pictures have nothing left.
     h, w = views.cameras.size_hw
-    return h % 2 == 0 and w % 2 == 0 and min(h, w) >= 64
+    return h % 2 == 0 and w % 2 == 0 and min(h, w) >= (64 if first else 256)
 
 
 def _halved(views: Views) -> Views:
