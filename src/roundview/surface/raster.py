@@ -68,21 +68,15 @@ def render_mesh(
     from ..kernels import launching  # noqa: PLC0415  numba takes a second to import
     from . import raster_numba as kernels  # noqa: PLC0415
 
-    fine = _finer(cameras, supersample)
+    fine = finer(cameras, supersample)
     faces = mesh.faces.cpu().numpy().astype(np.int64)
+    face_at, depth, bary = _z_buffer(mesh, fine)
     with launching():
-        face_at, depth, bary = kernels.rasterize_kernel(
-            _array(mesh.vertices),
-            faces,
-            _array(fine.camera_from_world),
-            _array(fine.focal_px),
-            *fine.size_hw,
-        )
         if mesh.texture is not None and mesh.uv is not None:
             texture = _array(mesh.texture.rgb)
             rgb = kernels.sample_texture_kernel(face_at, bary, faces, _array(mesh.uv), texture)
         else:
-            rgb = kernels.interpolate_kernel(face_at, bary, faces, _array(_vertex_rgb(mesh)))
+            rgb = kernels.interpolate_kernel(face_at, bary, faces, _array(vertex_rgb(mesh)))
         if not geometry and light is None:
             normal = None
         elif smooth:
@@ -106,7 +100,7 @@ def render_mesh_reference(
     supersample: int = 2,
 ) -> Views:
     """Say what `render_mesh` must compute, in plain PyTorch; slow, for tests and readers."""
-    fine = _finer(cameras, supersample)
+    fine = finer(cameras, supersample)
     h, w = fine.size_hw
     face_at, depth, bary = _rasterized(mesh, fine)
     covered = face_at >= 0
@@ -116,7 +110,7 @@ def render_mesh_reference(
     if mesh.texture is not None and mesh.uv is not None:
         rgb[covered] = _texture_at(mesh.texture.rgb, (mesh.uv[corner] * share).sum(dim=1))
     else:
-        rgb[covered] = (_vertex_rgb(mesh)[corner] * share).sum(dim=1)
+        rgb[covered] = (vertex_rgb(mesh)[corner] * share).sum(dim=1)
     if smooth:
         normal[covered] = (vertex_normals(mesh)[corner] * share).sum(dim=1)
     else:
@@ -179,32 +173,45 @@ def _texture_at(texture: Float[Tensor, "h w 3"], uv: Float[Tensor, "p 2"]) -> Fl
 
 def mesh_depth(mesh: Mesh, cameras: Cameras) -> Float[Tensor, "n h w"]:
     """Give the depth of the nearest face at every pixel centre, 0 where there is none."""
+    return nearest_faces(mesh, cameras)[1]
+
+
+def nearest_faces(
+    mesh: Mesh, cameras: Cameras
+) -> tuple[Int[Tensor, "n h w"], Float[Tensor, "n h w"]]:
+    """Give the nearest face at every pixel centre, -1 where there is none, and its depth or 0."""
+    face_at, depth, _ = _z_buffer(mesh, cameras)
+    return torch.from_numpy(face_at), torch.from_numpy(depth)
+
+
+def _z_buffer(mesh: Mesh, cameras: Cameras) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     from ..kernels import launching  # noqa: PLC0415  numba takes a second to import
     from .raster_numba import rasterize_kernel  # noqa: PLC0415
 
     with launching():
-        _, depth, _ = rasterize_kernel(
+        return rasterize_kernel(
             _array(mesh.vertices),
             mesh.faces.cpu().numpy().astype(np.int64),
             _array(cameras.camera_from_world),
             _array(cameras.focal_px),
             *cameras.size_hw,
         )
-    return torch.from_numpy(depth)
 
 
 def _array(tensor: Tensor) -> np.ndarray:
     return np.ascontiguousarray(tensor.detach().cpu().numpy(), dtype=np.float32)
 
 
-def _finer(cameras: Cameras, times: int) -> Cameras:
+def finer(cameras: Cameras, times: int) -> Cameras:
+    """The same cameras with this many times the pixels along each side."""
     if times < 1:
         raise ValueError(f"supersample must be at least 1, got {times}")
     h, w = cameras.size_hw
     return cameras.resized((h * times, w * times))
 
 
-def _vertex_rgb(mesh: Mesh) -> Float[Tensor, "v 3"]:
+def vertex_rgb(mesh: Mesh) -> Float[Tensor, "v 3"]:
+    """The colours of the vertices; mid-grey if the mesh has none."""
     grey = torch.full((len(mesh.vertices), 3), 0.5)
     return grey if mesh.vertex_rgb is None else mesh.vertex_rgb
 
@@ -238,19 +245,20 @@ def _averaged(
     drawn: _Drawn, cameras: Cameras, background: tuple[float, float, float], supersample: int
 ) -> Views:
     covered = torch.from_numpy(drawn.covered.astype(np.float32))[..., None]
-    alpha = _pooled(covered, supersample)
-    premultiplied = _pooled(torch.from_numpy(drawn.rgb) * covered, supersample)
+    alpha = pooled(covered, supersample)
+    premultiplied = pooled(torch.from_numpy(drawn.rgb) * covered, supersample)
     rgb = premultiplied + torch.tensor(background) * (1 - alpha)
     views = Views(rgb, alpha[..., 0], cameras)
     if drawn.normal is None:
         return views
-    depth = _pooled(torch.from_numpy(drawn.depth)[..., None], supersample)
-    normal = _pooled(torch.from_numpy(drawn.normal), supersample)
+    depth = pooled(torch.from_numpy(drawn.depth)[..., None], supersample)
+    normal = pooled(torch.from_numpy(drawn.normal), supersample)
     unit = torch.nn.functional.normalize(normal, dim=-1)
     return replace(views, depth=(depth / alpha.clamp(min=1e-6))[..., 0], normal=unit)
 
 
-def _pooled(picture: Float[Tensor, "n H W c"], times: int) -> Float[Tensor, "n h w c"]:
+def pooled(picture: Float[Tensor, "n H W c"], times: int) -> Float[Tensor, "n h w c"]:
+    """Average blocks of pixels."""
     if times == 1:
         return picture
     n, h, w, c = picture.shape

@@ -7,9 +7,6 @@ depend on the number of threads.
 # Numba infers the types of kernels.
 # pyright: reportMissingParameterType=false
 
-# numba infers the types of kernels.
-# pyright: reportMissingParameterType=false
-
 import math
 
 import numpy as np
@@ -95,6 +92,13 @@ def _draw(screen, faces, face_at, depth_at, bary_at):  # noqa: ANN001, ANN202
                 bary_at[y, x, 1] = sc * wc * depth
 
 
+@njit(inline="always")
+def _corners_at(face, bary):  # noqa: ANN001, ANN202
+    """Give a face's three corners and their shares in a pixel."""
+    b, c = bary[0], bary[1]
+    return face[0], face[1], face[2], np.float32(1.0) - b - c, b, c
+
+
 @njit(parallel=True)
 def sample_texture_kernel(face_at, bary_at, faces, uv, texture):  # noqa: ANN001, ANN201
     """Look up the texture (th x tw x 3 float32, bilinear, clamped) at every covered pixel."""
@@ -107,9 +111,7 @@ def sample_texture_kernel(face_at, bary_at, faces, uv, texture):  # noqa: ANN001
             f = face_at[view, y, x]
             if f < 0:
                 continue
-            b, c = bary_at[view, y, x, 0], bary_at[view, y, x, 1]
-            a = np.float32(1.0) - b - c
-            i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
+            i, j, k, a, b, c = _corners_at(faces[f], bary_at[view, y, x])
             u = (a * uv[i, 0] + b * uv[j, 0] + c * uv[k, 0]) * tw - np.float32(0.5)
             v = (a * uv[i, 1] + b * uv[j, 1] + c * uv[k, 1]) * th - np.float32(0.5)
             u = min(max(u, np.float32(0.0)), np.float32(tw - 1))
@@ -136,9 +138,7 @@ def interpolate_kernel(face_at, bary_at, faces, values):  # noqa: ANN001, ANN201
             f = face_at[view, y, x]
             if f < 0:
                 continue
-            b, c = bary_at[view, y, x, 0], bary_at[view, y, x, 1]
-            a = np.float32(1.0) - b - c
-            i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
+            i, j, k, a, b, c = _corners_at(faces[f], bary_at[view, y, x])
             for channel in range(channels):
                 out[view, y, x, channel] = (
                     a * values[i, channel] + b * values[j, channel] + c * values[k, channel]
