@@ -13,12 +13,11 @@ import torch
 from . import __version__
 from .export.files import read_json
 from .image import Image
-from .loaders import Loaded, load_features, load_models, tensor_bytes
+from .loaders import Loaded, load_models, tensor_bytes
 from .mesh import Asset, mesh_health
 from .recipes import RECIPES
 from .recipes.im3d import QUALITIES, Im3d
-from .recipes.surfacing import asset_from_gaussians, normalised_views
-from .splat.fit import fit_gaussians
+from .recipes.reconstruct import RECONSTRUCTIONS, Reconstruct, reconstruct
 from .stages import Stages, seeded
 from .views import Views
 from .weights import for_record
@@ -115,47 +114,21 @@ def run(job: Job, stages: Stages) -> Asset:
     return replace(asset, record=record_of(job, asset, stages))
 
 
-def fit_views(views: Views, settings: Im3d, stages: Stages) -> Asset:
-    """Turn posed views into an asset; the axes of their world are kept.
-
-    The subject is first brought to the middle and to size 1, as far as the views tell where it is.
-    The record's note `world_from_views` holds the scale and the shift of the result:
-    p_asset = scale * p_views + shift.
-
-    Args:
-        views: Over white, with alpha.
-        settings: `size_px` bounds the pictures that are fitted; `fit_steps`, `mesh_resolution`,
-            `faces` and `texture_size` matter as well.
-        stages: Runs the stages.
+def reconstruction_of(quality: str) -> Reconstruct:
+    """Look up the settings of a reconstruction from posed views.
 
     Raises:
-        ValueError: If there are too few views, or they show no subject.
+        ValueError: If there is none of that name.
     """
-    placed, scale, shift = normalised_views(views)
-    h, w = views.cameras.size_hw
-    shrink = min(1.0, 2 * settings.size_px / max(h, w))  # Real views hold more than drawn ones.
-    seen = placed.resized((round(h * shrink), round(w * shrink)))
-    gaussians = stages(
-        "fit",
-        lambda report: fit_gaussians(
-            seen,
-            steps=settings.fit_steps,
-            rng=stages.rng,
-            features=load_features(),
-            report=report,
-        ),
-    )
-    asset = asset_from_gaussians(
-        gaussians,
-        placed,
-        resolution=settings.mesh_resolution,
-        faces=settings.faces,
-        texture_size=settings.texture_size,
-        stage=stages,
-    )
-    second = stages.notes.pop("world_from_fitted")
-    total = [second["scale"] * float(a) + b for a, b in zip(shift, second["shift"], strict=True)]
-    stages.note("world_from_views", {"scale": scale * second["scale"], "shift": total})
+    if quality not in RECONSTRUCTIONS:
+        known = ", ".join(RECONSTRUCTIONS)
+        raise ValueError(f"quality {quality!r} is unknown; there are: {known}")
+    return RECONSTRUCTIONS[quality]
+
+
+def fit_views(views: Views, settings: Reconstruct, stages: Stages) -> Asset:
+    """Turn posed views into an asset as `reconstruct` does, and write down how it went."""
+    asset = reconstruct(views, stages.rng, settings, stages)
     record = {"roundview": __version__, "settings": asdict(settings), **facts_of(asset, stages)}
     return replace(asset, record=record)
 

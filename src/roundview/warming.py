@@ -37,14 +37,16 @@ def _splat() -> None:
 
 
 def _surface() -> None:
-    from .recipes.surfacing import asset_from_gaussians  # noqa: PLC0415  imports the kernels
+    from .recipes.surfacing import Meshing, asset_from_gaussians  # noqa: PLC0415  imports the kernels
     from .splat.render import render_gaussians  # noqa: PLC0415
     from .surface.raster import render_mesh  # noqa: PLC0415
 
     ball = _ball()
     with torch.no_grad():
         views = render_gaussians(ball, _cameras())
-        asset = asset_from_gaussians(ball, views, resolution=24, faces=200, texture_size=64)
+        asset, _, _ = asset_from_gaussians(
+            ball, views, meshing=Meshing(resolution=24, faces=200, texture_size=64)
+        )
         render_mesh(asset.mesh, _cameras())
 
 

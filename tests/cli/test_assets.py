@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from fakes import block
-from recipes_tiny import TINY
+from recipes_tiny import RECONSTRUCT_TINY
 
 from roundview.camera import Cameras
 from roundview.cli import run
@@ -12,7 +12,7 @@ from roundview.export.glb import save_glb
 from roundview.export.ply import save_splats
 from roundview.export.transforms import load_views, save_views
 from roundview.gaussians import Gaussians
-from roundview.recipes.im3d import QUALITIES
+from roundview.recipes.reconstruct import RECONSTRUCTIONS
 from roundview.surface.raster import render_mesh
 
 
@@ -79,8 +79,7 @@ def test_inspect_tells_what_is_in_a_file(
 def test_fit_keeps_the_axes_of_the_views_and_records_the_move(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(QUALITIES, "draft", TINY)
-    monkeypatch.setattr("roundview.pipeline.load_features", lambda: None)
+    monkeypatch.setitem(RECONSTRUCTIONS, "draft", RECONSTRUCT_TINY)
     cameras = Cameras.orbit(
         [0.0, 45.0, 90.0, 135.0, 180.0, 225.0, 270.0, 315.0] * 2,
         elevation_deg=[10.0] * 8 + [50.0] * 8,

@@ -22,6 +22,7 @@ from .options import (
     Size,
     TextureSize,
     Threads,
+    Watertight,
     check_cpu_only,
     check_fit,
     check_output,
@@ -44,6 +45,7 @@ def fit(  # noqa: PLR0913  typer reads the options from the signature
     quality: QualityOption = Quality.standard,
     texture_size: TextureSize = 1024,
     faces: Faces = 20_000,
+    watertight: Watertight = False,
     seed: Seed = 0,
     device: DeviceOption = Device.auto,
     threads: Threads = None,
@@ -59,11 +61,13 @@ def fit(  # noqa: PLR0913  typer reads the options from the signature
 
     from ..export import save_asset  # noqa: PLC0415  imports torch
     from ..export.transforms import load_views  # noqa: PLC0415
-    from ..pipeline import fit_views, settings_of  # noqa: PLC0415
+    from ..pipeline import fit_views, reconstruction_of  # noqa: PLC0415
     from ..stages import Stages, seeded  # noqa: PLC0415
 
     views = load_views(views_dir)
-    settings = replace(settings_of(quality), texture_size=texture_size, faces=faces)
+    chosen = reconstruction_of(quality)
+    meshing = replace(chosen.meshing, texture_size=texture_size, faces=faces, watertight=watertight)
+    settings = replace(chosen, meshing=meshing)
     with told(quiet=quiet, as_json=as_json) as listener:
         asset = fit_views(views, settings, Stages(seeded(seed), listener=listener))
         save_asset(asset, output)

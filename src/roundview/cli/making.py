@@ -24,6 +24,7 @@ from .options import (
     Size,
     TextureSize,
     Threads,
+    Watertight,
     Weights,
     check_fit,
     check_output,
@@ -60,6 +61,7 @@ def make(  # noqa: PLR0913  typer reads the options from the signature
     photo_elevation_deg: PhotoElevation = "auto",
     texture_size: TextureSize = 1024,
     faces: Faces = 20_000,
+    watertight: Watertight = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on after the last stage that was finished.")
     ] = False,
@@ -88,6 +90,7 @@ def make(  # noqa: PLR0913  typer reads the options from the signature
         photo_elevation_deg=elevation,
         texture_size=texture_size,
         faces=faces,
+        watertight=watertight,
     )
     job = Job(image, loaded, settings, seed=seed, recipe=recipe)
     with told(quiet=quiet, as_json=as_json) as listener:

@@ -35,6 +35,9 @@ Weights = Annotated[
 ]
 TextureSize = Annotated[int, typer.Option(min=64, max=8192, help="Side of the texture, pixels.")]
 Faces = Annotated[int, typer.Option(min=16, help="Triangles at most.")]
+Watertight = Annotated[
+    bool, typer.Option("--watertight", help="Close the mesh into one printable shell.")
+]
 Size = Annotated[int, typer.Option(min=8, max=4096, help="Side of the pictures, pixels.")]
 Distance = Annotated[float, typer.Option(min=1e-3, help="Of the cameras from the centre.")]
 FovDeg = Annotated[float, typer.Option(min=1.0, max=170.0, help="Vertical field of view.")]

@@ -32,7 +32,7 @@ from ..segment import frame_subject
 from ..splat.fit import fit_gaussians
 from ..splat.render import render_gaussians
 from ..views import Views
-from .surfacing import DRAWN, asset_from_gaussians
+from .surfacing import DRAWN, Meshing, asset_from_gaussians
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Im3d:
         mesh_resolution: Cells along a side of the grid that depth is fused in.
         faces: Triangles of the mesh, at most.
         texture_size: Side of the texture in pixels.
+        watertight: Close the mesh into one shell around one volume.
     """
 
     ring_views: int = 16
@@ -76,6 +77,7 @@ class Im3d:
     mesh_resolution: int = 128
     faces: int = 20_000
     texture_size: int = 1024
+    watertight: bool = False
 
     def __post_init__(self) -> None:
         """Refuse settings that contradict each other."""
@@ -193,16 +195,21 @@ def im3d(
             f"fit {turn}",
             lambda report, seen=views, n=steps, start=gaussians: fit(seen, n, start, report),
         )
-    return asset_from_gaussians(
+    asset, scale, shift = asset_from_gaussians(
         gaussians,
         with_photo(views, subject),
         photo_view(subject, settings, elevation_deg),
-        resolution=settings.mesh_resolution,
-        faces=settings.faces,
-        texture_size=settings.texture_size,
-        fusion=DRAWN,
+        meshing=Meshing(
+            resolution=settings.mesh_resolution,
+            fusion=DRAWN,
+            faces=settings.faces,
+            texture_size=settings.texture_size,
+            watertight=settings.watertight,
+        ),
         stage=stage,
     )
+    stage.note("world_from_fitted", {"scale": scale, "shift": shift.tolist()})
+    return asset
 
 
 def novel_views(

@@ -17,9 +17,8 @@ from ..surface.isosurface import mesh_from_depth
 from ..surface.texture import Baking, bake_texture, unwrap
 from ..views import Views, concatenate_views
 
-# Chosen by us on drawn views, which agree less than renders do: the fit's bumps are smoothed, and
-# what they hide from the photograph by a little, or turn away from it, it may still colour.
-_SMOOTHING = 24
+# Chosen by us on drawn views: what the fit's bumps hide from the photograph by a little, or turn
+# away from it, it may still colour.
 _BAKING = Baking(tolerance=0.02, grazing=0.2)
 # How much more the photograph counts than a drawn view where both look straight at the surface.
 # Weights fall with cos^6, so the two count alike where the photograph looks at 73 degrees. Chosen
@@ -46,17 +45,37 @@ against the defaults the outline's overlap with the truth rose from 0.69 to 0.74
 """
 
 
+@dataclass(frozen=True)
+class Meshing:
+    """How a cloud becomes a mesh.
+
+    Attributes:
+        resolution: Cells along a side of the grid that depth is fused in.
+        smoothing: Rounds of `smooth` over the fused mesh.
+        fusion: How forgiving the mesh is towards views that disagree.
+        faces: Triangles at most.
+        texture_size: Side of the texture in pixels.
+        baking: How views colour texels.
+        watertight: Close the mesh into one shell around one volume.
+    """
+
+    resolution: int = 128
+    smoothing: int = 24
+    fusion: Fusion = Fusion()
+    faces: int = 20_000
+    texture_size: int = 1024
+    baking: Baking = _BAKING
+    watertight: bool = False
+
+
 def asset_from_gaussians(
     gaussians: Gaussians,
     views: Views,
     photo: Views | None = None,
     *,
-    resolution: int,
-    faces: int,
-    texture_size: int,
-    fusion: Fusion = Fusion(),
+    meshing: Meshing,
     stage: StageRunner | None = None,
-) -> Asset:
+) -> tuple[Asset, float, Float[Tensor, " 3"]]:
     """Make the mesh of a cloud and texture it; centre all of it and scale it to longest side 1.
 
     Args:
@@ -64,17 +83,17 @@ def asset_from_gaussians(
         views: What it was fitted to, over white; they colour the texture.
         photo: Sharper views, if there are some: the mesh keeps to their outlines, and where they
             look at its surface squarely they colour it nearly alone.
-        resolution: Cells along a side of the grid that depth is fused in.
-        faces: Triangles at most.
-        texture_size: Side of the texture in pixels.
-        fusion: How forgiving the mesh is towards views that disagree.
-        stage: Runs the stages; notes `world_from_fitted`, the scale and shift that were applied.
+        meshing: Settings.
+        stage: Runs the stages.
+
+    Returns:
+        The asset, and how it was moved: p_asset = scale * p_fitted + shift.
 
     Raises:
         ValueError: If the cloud is empty or nothing in it is solid.
     """
     stage = stage or PlainStages()
-    plain = stage("mesh", lambda _: _mesh(gaussians, photo, resolution, faces, fusion))
+    plain = stage("mesh", lambda _: _mesh(gaussians, photo, meshing))
     mesh, scale, shift = centred(plain)
     gaussians = moved_gaussians(gaussians, scale, shift)
     views = moved_views(views, scale, shift)
@@ -84,20 +103,19 @@ def asset_from_gaussians(
         # Baking prefers views with more pixels by the fourth power; here that is settled.
         finer = photo.cameras.size_hw[0] / views.cameras.size_hw[0]
         weights[len(views) :] = _PHOTO_WEIGHT / finer**4
-    unwrapped = stage("unwrap", lambda _: unwrap(mesh, texture_size=texture_size))
+    unwrapped = stage("unwrap", lambda _: unwrap(mesh, texture_size=meshing.texture_size))
     textured = stage(
         "texture",
         lambda _: bake_texture(
             unwrapped,
             sources,
-            texture_size=texture_size,
+            texture_size=meshing.texture_size,
             view_weights=weights,
             fallback_rgb=lambda points: nearest_rgb(gaussians, points),
-            settings=_BAKING,
+            settings=meshing.baking,
         ),
     )
-    stage.note("world_from_fitted", {"scale": scale, "shift": [float(x) for x in shift]})
-    return Asset(textured, gaussians, views)
+    return Asset(textured, gaussians, views), scale, shift
 
 
 def normalised_views(views: Views) -> tuple[Views, float, Float[Tensor, " 3"]]:
@@ -185,18 +203,16 @@ def _nearest_to_rays(cameras: Cameras, pixel: Float[Tensor, "n 2"]) -> Float[Ten
     return torch.linalg.solve(matrix, target).float()
 
 
-def _mesh(
-    gaussians: Gaussians, photo: Views | None, resolution: int, faces: int, fusion: Fusion
-) -> Mesh:
+def _mesh(gaussians: Gaussians, photo: Views | None, meshing: Meshing) -> Mesh:
     """Fuse what the cloud looks like from all round, inside the outline that the photo shows."""
-    size_px = max(128, resolution)
+    size_px = max(128, meshing.resolution)
     seen = render_gaussians(gaussians, all_round(size_px))
     if photo is not None:
         small = photo.resized((size_px, size_px))
         facing = render_gaussians(gaussians, small.cameras)
         seen = concatenate_views([seen, replace(facing, alpha=small.alpha)])
-    cleaning = Cleaning(faces=faces, smoothing=_SMOOTHING)
-    fused = mesh_from_depth(seen, resolution=resolution, **asdict(fusion))
+    cleaning = Cleaning(faces=meshing.faces, smoothing=meshing.smoothing)
+    fused = mesh_from_depth(seen, resolution=meshing.resolution, **asdict(meshing.fusion))
     return clean_mesh(fused, cleaning)
 
 

@@ -1,0 +1,88 @@
+"""From posed views to an asset: fit Gaussians, mesh them, texture the mesh.
+
+What every method ends with, on its own: for photographs or renders whose cameras are known.
+"""
+
+from dataclasses import dataclass, replace
+
+from torch import Generator
+
+from ..mesh import Asset
+from ..models import PlainStages, StageRunner
+from ..splat.fit import FitSettings, fit_gaussians
+from ..views import Views
+from .surfacing import Meshing, asset_from_gaussians, normalised_views
+
+
+@dataclass(frozen=True)
+class Reconstruct:
+    """Settings of the reconstruction; chosen by us on renders of scanned training objects.
+
+    Attributes:
+        fit_px: Larger pictures are fitted at this size (the shorter side), coloured at their own.
+        fit_steps: Views rendered in all.
+        fit: Of the fit.
+        meshing: Of the mesh and its texture.
+    """
+
+    fit_px: int = 256
+    fit_steps: int = 1000
+    # Posed views agree, so colours are compared by pixel: deep features would cost 0.3 dB.
+    fit: FitSettings = FitSettings(  # noqa: RUF009  a frozen value
+        points=20_000, max_gaussians=20_000, perceptual_weight=0.0
+    )
+    meshing: Meshing = Meshing(resolution=128)  # noqa: RUF009  a frozen value
+
+
+STANDARD = Reconstruct()
+DRAFT = replace(
+    STANDARD,
+    fit_steps=400,
+    fit=replace(STANDARD.fit, points=10_000, max_gaussians=10_000),
+    meshing=replace(STANDARD.meshing, resolution=96),
+)
+HIGH = replace(
+    STANDARD,
+    fit_px=512,
+    fit_steps=3000,
+    fit=replace(STANDARD.fit, points=40_000, max_gaussians=60_000),
+    meshing=replace(STANDARD.meshing, resolution=192),
+)
+RECONSTRUCTIONS = {"draft": DRAFT, "standard": STANDARD, "high": HIGH}
+
+
+def reconstruct(
+    views: Views, rng: Generator, settings: Reconstruct = STANDARD, stage: StageRunner | None = None
+) -> Asset:
+    """Turn posed views into an asset; the axes of their world are kept.
+
+    The subject is first brought to the middle and to size 1, as far as the views tell where it is.
+    The note `world_from_views` holds the scale and the shift of the result:
+    p_asset = scale * p_views + shift.
+
+    Args:
+        views: Over white, with alpha.
+        rng: Draws the first points and the order of the views.
+        settings: Time for detail.
+        stage: Runs the stages.
+
+    Raises:
+        ValueError: If there are too few views, or they show no subject.
+    """
+    stage = stage or PlainStages()
+    placed, scale, shift = normalised_views(views)
+    h, w = views.cameras.size_hw
+    shrink = min(1.0, settings.fit_px / min(h, w))
+    seen = placed.resized((round(h * shrink), round(w * shrink)))
+    gaussians = stage(
+        "fit",
+        lambda report: fit_gaussians(
+            seen, steps=settings.fit_steps, rng=rng, settings=settings.fit, report=report
+        ),
+    )
+    asset, again, moved = asset_from_gaussians(
+        gaussians, placed, meshing=settings.meshing, stage=stage
+    )
+    total = {"scale": scale * again, "shift": (again * shift + moved).tolist()}
+    stage.note("world_from_views", total)
+    return asset
