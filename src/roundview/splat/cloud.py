@@ -59,13 +59,20 @@ class CloudAdam:
         if gradient is None:
             raise ValueError("the rows have no gradient; call backward() before step()")
         self.steps += 1
-        self._mean.lerp_(gradient, 1 - 0.9)
-        self._square.mul_(0.999).addcmul_(gradient, gradient, value=1 - 0.999)
         # Both bias corrections fold into the rate and the small number (3DGS's, which lets a
         # Gaussian that is seen by few pixels move as far as any other).
         correction = (1 - 0.999**self.steps) ** 0.5
-        move = self._mean / self._square.sqrt().add_(1e-15 * correction)
-        self.rows.sub_(move.mul_(rates * (correction / (1 - 0.9**self.steps))))
+        small, moved = 1e-15 * correction, rates * (correction / (1 - 0.9**self.steps))
+        if self.rows.device.type == "cpu" and self.rows.dtype == torch.float32:
+            from .step_numba import adam_step  # noqa: PLC0415  numba is slow to import
+
+            adam_step(self.rows, gradient, (self._mean, self._square), moved, small)
+            self.rows.grad = None
+            return
+        self._mean.lerp_(gradient, 1 - 0.9)
+        self._square.mul_(0.999).addcmul_(gradient, gradient, value=1 - 0.999)
+        move = self._mean / self._square.sqrt().add_(small)
+        self.rows.sub_(move.mul_(moved))
         self.rows.grad = None
 
     @torch.no_grad()

@@ -67,9 +67,11 @@ class _Render(torch.autograd.Function):
         opacity = opacity_logit.sigmoid()
         power = torch.log(opacity / ALPHA_MIN)
         ctx.save_for_backward(centre, log_scale.exp(), quat_wxyz, opacity, power, sh)
-        fields = _arrays(*ctx.to_save)
-        ctx.scene = _Scene(_camera_rows(cameras), cameras.size_hw, np.array(background, np.float32))
-        ctx.drawn, pictures = _draw(fields, ctx.scene)
+        fields = arrays(*ctx.to_save)
+        ctx.scene = Scene(
+            arrays(camera_rows(cameras))[0], cameras.size_hw, np.array(background, np.float32)
+        )
+        ctx.drawn, pictures = draw(fields, ctx.scene)
         rgb, alpha, depth = (torch.from_numpy(picture) for picture in pictures)
         return rgb, alpha, depth
 
@@ -79,13 +81,13 @@ class _Render(torch.autograd.Function):
         ctx: Any,  # noqa: ANN401
         *d_pictures: Tensor,
     ) -> tuple[Tensor | None, ...]:
-        fields = _arrays(*ctx.saved_tensors)
-        gradients = _draw_backward(fields, ctx.scene, ctx.drawn, _arrays(*d_pictures))
+        fields = arrays(*ctx.saved_tensors)
+        gradients = draw_backward(fields, ctx.scene, ctx.drawn, arrays(*d_pictures))
         return *(torch.from_numpy(gradient) for gradient in gradients), None, None
 
 
 @dataclass(frozen=True, eq=False)
-class _Scene:
+class Scene:
     """What the kernels know of the cameras: a row of 16 numbers each; and the background."""
 
     cameras: np.ndarray
@@ -94,7 +96,7 @@ class _Scene:
 
 
 @dataclass(frozen=True, eq=False)
-class _Drawn:
+class Drawn:
     """What the way back needs of the way there; see the kernels for the arrays.
 
     Attributes:
@@ -110,19 +112,22 @@ class _Drawn:
     memory: Memory
 
 
-def _arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
+def arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
+    """Give tensors on the CPU to kernels, contiguous."""
     return tuple(tensor.detach().contiguous().numpy() for tensor in tensors)
 
 
-def _camera_rows(cameras: Cameras) -> np.ndarray:
+def camera_rows(cameras: Cameras) -> Float[Tensor, "n 16"]:
+    """Say in a row for each camera what `project_kernel` knows of it; differentiable."""
     pose = cameras.camera_from_world
     parts = [pose[:, :3, :3].flatten(1), pose[:, :3, 3], cameras.origin, cameras.focal_px[:, None]]
-    return torch.cat(parts, dim=1).detach().to("cpu", torch.float32).contiguous().numpy()
+    return torch.cat(parts, dim=1).to("cpu", torch.float32)
 
 
-def _draw(
-    fields: tuple[np.ndarray, ...], scene: _Scene
-) -> tuple[_Drawn, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def draw(
+    fields: tuple[np.ndarray, ...], scene: Scene
+) -> tuple[Drawn, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Draw rgb, alpha and depth; `fields` are those of `project_kernel`."""
     n, g, (h, w) = len(scene.cameras), len(fields[0]), scene.size_hw
     memory = Memory()
     records = memory.empty((n, g, project.RECORD), np.float32)
@@ -135,7 +140,7 @@ def _draw(
     rgb, alpha = np.empty((n, h, w, 3), np.float32), np.empty((n, h, w), np.float32)
     pictures = (rgb, alpha, np.empty_like(alpha))
     run_jobs(tiles.draw_kernel, n * bounds.shape[1], kept, pictures, at_least=32)
-    return _Drawn(kept, slot_of, slots, memory), pictures
+    return Drawn(kept, slot_of, slots, memory), pictures
 
 
 def _sort_into_tiles(
@@ -167,12 +172,13 @@ def _sort_into_tiles(
     return slot_of, int(starts[-1, 1]), bounds, listed
 
 
-def _draw_backward(
+def draw_backward(
     fields: tuple[np.ndarray, ...],
-    scene: _Scene,
-    drawn: _Drawn,
+    scene: Scene,
+    drawn: Drawn,
     d_pictures: tuple[np.ndarray, ...],
 ) -> tuple[np.ndarray, ...]:
+    """Give the gradients of the five tensors of `Gaussians`."""
     scratch = Memory()
     slots = scratch.empty((drawn.slots, project.SLOT), np.float32)
     rows = len(scene.cameras) * -(-scene.size_hw[0] // pairs.SIDE)
