@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from fakes import block
 
 import roundview
 from roundview.export.glb import glb_bytes, load_glb, mesh_from_glb_bytes, save_glb
 from roundview.export.inspect import validate_glb
-from roundview.mesh import Mesh, Texture
+from roundview.mesh import Mesh, Texture, mesh_health
 
 
 def tetrahedron(
@@ -33,6 +34,21 @@ def textured() -> Mesh:
 
 def coloured() -> Mesh:
     return tetrahedron(vertex_rgb=torch.tensor([[0.0, 0.5, 1.0], [1, 1, 1], [0, 0, 0], [0.2] * 3]))
+
+
+def ball() -> Mesh:
+    """An egg off the centre with colours: many directions, no number round."""
+    u, v = torch.meshgrid(torch.linspace(0, 6, 24), torch.linspace(0.1, 3, 13), indexing="ij")
+    place = torch.stack([v.sin() * u.cos(), v.cos(), v.sin() * u.sin()], dim=-1).reshape(-1, 3)
+    place = place / (place.amax(dim=0) - place.amin(dim=0)) * torch.tensor([1.0, 3.0, 2.0])
+    corner = torch.arange(23 * 13).reshape(23, 13)[:, :-1].reshape(-1)
+    faces = torch.cat(
+        [
+            torch.stack([corner, corner + 1, corner + 13], dim=-1),
+            torch.stack([corner + 1, corner + 14, corner + 13], dim=-1),
+        ]
+    )
+    return Mesh(place + 7.1, faces, vertex_rgb=(place.abs() / 3).clamp(0, 1))
 
 
 def document_of(data: bytes) -> dict[str, Any]:
@@ -134,6 +150,56 @@ def test_the_khronos_validator_is_content(mesh: Mesh, tmp_path: Path) -> None:
         pytest.skip("gltf-validator is not installed (npm install --no-save gltf-validator)")
     # The 5x3 texture is no power of two, which is an info.
     assert (report["errors"], report["warnings"], report["hints"]) == (0, 0, 0), report
+
+
+@pytest.mark.parametrize(
+    "mesh", [tetrahedron(), textured(), coloured(), ball()], ids=["plain", "textured", "c", "ball"]
+)
+def test_the_khronos_validator_is_content_with_small_vertices(mesh: Mesh, tmp_path: Path) -> None:
+    save_glb(mesh, tmp_path / "x.glb", quantize=True)
+    report = validate_glb(tmp_path / "x.glb")
+    if report is None:
+        pytest.skip("gltf-validator is not installed (npm install --no-save gltf-validator)")
+    assert (report["errors"], report["warnings"], report["hints"]) == (0, 0, 0), report
+
+
+def test_small_vertices_return_within_their_rounding() -> None:
+    wanted = ball()
+    got = mesh_from_glb_bytes(glb_bytes(wanted, quantize=True))
+    assert torch.equal(got.faces, wanted.faces)
+    # Half of 65534ths of the longest side (3.0), and the float32 of a viewer's arithmetic.
+    off = (got.vertices - wanted.vertices).abs().max()
+    assert float(off) < 3.0 / 65534 / 2 + 1e-6
+    assert got.vertex_rgb is not None
+    assert wanted.vertex_rgb is not None
+    torch.testing.assert_close(got.vertex_rgb, wanted.vertex_rgb, rtol=0, atol=1e-3)
+    solid = Mesh(block().vertices * 0.7 + 0.3, block().faces)
+    assert mesh_health(mesh_from_glb_bytes(glb_bytes(solid, quantize=True))).watertight  # no cracks
+    seen = mesh_from_glb_bytes(glb_bytes(textured(), quantize=True))
+    assert seen.uv is not None
+    torch.testing.assert_close(seen.uv, textured().uv, rtol=0, atol=0.5 / 65535 + 1e-7)
+    assert seen.texture is not None
+
+
+def test_small_vertices_take_half_the_bytes() -> None:
+    def vertex_bytes(data: bytes) -> int:
+        return sum(
+            v["byteLength"] for v in document_of(data)["bufferViews"] if v["target"] == 34962
+        )
+
+    mesh = Mesh(ball().vertices, ball().faces)
+    mesh = Mesh(mesh.vertices, mesh.faces, torch.rand(len(mesh.vertices), 2))
+    assert vertex_bytes(glb_bytes(mesh)) == 32 * len(mesh.vertices)
+    assert vertex_bytes(glb_bytes(mesh, quantize=True)) == 16 * len(mesh.vertices)
+
+
+def test_coordinates_of_a_repeating_texture_stay_floats() -> None:
+    mesh = textured()
+    assert mesh.uv is not None
+    repeated = Mesh(mesh.vertices, mesh.faces, mesh.uv * 3 - 1, mesh.texture)
+    document = document_of(glb_bytes(repeated, quantize=True))
+    at = document["meshes"][0]["primitives"][0]["attributes"]["TEXCOORD_0"]
+    assert document["accessors"][at]["componentType"] == 5126
 
 
 def test_degenerate_faces_still_make_a_valid_file(tmp_path: Path) -> None:
