@@ -1,0 +1,195 @@
+"""The CPU renderer of discs: the kernels of `discs_*_numba.py` as one PyTorch function."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ..camera import Cameras
+from ..gaussians import Gaussians
+from ..kernels import Memory, run_jobs
+from ..views import Views
+from . import discs_back_numba as back
+from . import discs_gradient_numba as gradient
+from . import discs_project_numba as project
+from . import discs_tiles_numba as tiles
+from . import pairs_numba as pairs
+from .discs import Discs, unit_or_zero
+from .project_numba import RECORD
+from .render import ALPHA_MIN
+
+
+def render_discs_numba(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    *,
+    background: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> Discs:
+    """Draw discs as `render_discs` does, on the CPU in float32.
+
+    The result does not depend on the number of threads, to the last bit.
+
+    Raises:
+        ValueError: If a tensor is not float32 on the CPU.
+    """
+    fields = (
+        gaussians.centre,
+        gaussians.log_scale,
+        gaussians.quat_wxyz,
+        gaussians.opacity_logit,
+        gaussians.sh,
+    )
+    for field in fields:
+        if field.device.type != "cpu" or field.dtype != torch.float32:
+            raise ValueError(
+                f"backend 'numba' takes float32 tensors on the CPU, got {field.dtype} on "
+                f"{field.device}; use backend='reference'"
+            )
+    rgb, normal, alpha, depth, median, distortion = _Render.apply(*fields, cameras, background)
+    views = Views(rgb, alpha, cameras, depth=depth, normal=unit_or_zero(normal))
+    return Discs(views, median, distortion)
+
+
+class _Render(torch.autograd.Function):
+    """Forward and backward of the renderer; the cameras get no gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        centre: Float[Tensor, "g 3"],
+        log_scale: Float[Tensor, "g 3"],
+        quat_wxyz: Float[Tensor, "g 4"],
+        opacity_logit: Float[Tensor, " g"],
+        sh: Float[Tensor, "g k 3"],
+        cameras: Cameras,
+        background: tuple[float, float, float],
+    ) -> tuple[Tensor, ...]:
+        # torch's exponential and logarithm are vectorised, those within a kernel are not.
+        opacity = opacity_logit.sigmoid()
+        power = torch.log(opacity / ALPHA_MIN)
+        ctx.save_for_backward(centre, log_scale.exp(), quat_wxyz, opacity, power, sh)
+        fields = _arrays(*ctx.to_save)
+        ctx.scene = _Scene(_camera_rows(cameras), cameras.size_hw, np.array(background, np.float32))
+        ctx.drawn, pictures = _draw(fields, ctx.scene)
+        return tuple(torch.from_numpy(picture) for picture in pictures)
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  the decorator hides names
+        ctx: Any,  # noqa: ANN401
+        *d_pictures: Tensor,
+    ) -> tuple[Tensor | None, ...]:
+        fields = _arrays(*ctx.saved_tensors)
+        gradients = _draw_backward(fields, ctx.scene, ctx.drawn, _arrays(*d_pictures))
+        return *(torch.from_numpy(one) for one in gradients), None, None
+
+
+@dataclass(frozen=True, eq=False)
+class _Scene:
+    """What the kernels know of the cameras: a row of 16 numbers each; and the background."""
+
+    cameras: np.ndarray
+    size_hw: tuple[int, int]
+    background: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """What the way back needs of the way there; see the kernels for the arrays.
+
+    Attributes:
+        kept: plates, bounds, list, background, light.
+        slot_of: First slot of each disc, and count of its slots.
+        slots: Number of all slots.
+        memory: Where the arrays lie.
+    """
+
+    kept: tuple[np.ndarray, ...]
+    slot_of: tuple[np.ndarray, np.ndarray]
+    slots: int
+    memory: Memory
+
+
+def _arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
+    return tuple(tensor.detach().contiguous().numpy() for tensor in tensors)
+
+
+def _camera_rows(cameras: Cameras) -> np.ndarray:
+    pose = cameras.camera_from_world
+    parts = [pose[:, :3, :3].flatten(1), pose[:, :3, 3], cameras.origin, cameras.focal_px[:, None]]
+    return torch.cat(parts, dim=1).detach().to("cpu", torch.float32).contiguous().numpy()
+
+
+def _draw(fields: tuple[np.ndarray, ...], scene: _Scene) -> tuple[_Drawn, tuple[np.ndarray, ...]]:
+    n, g, (h, w) = len(scene.cameras), len(fields[0]), scene.size_hw
+    memory, scratch = Memory(), Memory()
+    plates = memory.empty((n, g, project.PLATE), np.float32)
+    covers = scratch.empty((n, g, RECORD), np.float32)
+    blocks = n * -(-g // project.BLOCK)
+    view = (fields, scene.cameras, scene.size_hw)
+    run_jobs(project.plate_kernel, blocks, *view, plates, covers, at_least=6)
+    slot_of, slots, bounds, listed = _sort_into_tiles(covers, scene.size_hw, memory)
+    light = memory.empty((n, bounds.shape[1], tiles.PLANES * pairs.SIDE**2), np.float32)
+    kept = (plates, bounds, listed, scene.background, light)
+    shapes = [(n, h, w, 3)] * 2 + [(n, h, w)] * 4
+    pictures = tuple(np.empty(shape, np.float32) for shape in shapes)
+    run_jobs(tiles.draw_discs_kernel, n * bounds.shape[1], kept, pictures, at_least=16)
+    return _Drawn(kept, slot_of, slots, memory), pictures
+
+
+def _sort_into_tiles(
+    covers: np.ndarray, size_hw: tuple[int, int], memory: Memory
+) -> tuple[tuple[np.ndarray, np.ndarray], int, np.ndarray, np.ndarray]:
+    """Give each disc its slots, count them all, and list the discs of each tile."""
+    n, g = covers.shape[:2]
+    chunks = max(-(-g // pairs.CHUNK), 1)
+    scratch = Memory()
+    order, seen = scratch.empty((n, g), np.uint32), np.empty(n, np.int64)
+    capacity = np.empty((n, chunks, 2), np.int64)
+    both = (covers, covers.view(np.uint32))
+    run_jobs(pairs.sort_kernel, n, both, order, seen, size_hw, capacity)
+    starts = np.zeros((n * chunks + 1, 2), np.int64)
+    np.cumsum(capacity.reshape(n * chunks, 2), axis=0, out=starts[1:])
+    tile_count = -(-size_hw[0] // pairs.SIDE) * -(-size_hw[1] // pairs.SIDE)
+    found = scratch.empty((int(starts[-1, 0]), 2), np.uint32)
+    slot_of = (memory.empty((n, g), np.int64), memory.empty((n, g), np.int64))
+    slot_of[1].fill(0)
+    tile_counts = scratch.empty((n * chunks, tile_count), np.int64)
+    tile_counts.fill(0)
+    paired = (found, *slot_of, np.empty(n * chunks, np.int64), tile_counts)
+    run_jobs(pairs.pair_kernel, n * chunks, covers, order, seen, size_hw, starts, paired)
+    cursors = scratch.empty(tile_counts.shape, np.int64)
+    bounds = memory.empty((n, tile_count, 2), np.int64)
+    run_jobs(pairs.cursor_kernel, n, starts, tile_counts, cursors, bounds, at_least=4)
+    listed = memory.empty(found.shape, np.uint32)
+    run_jobs(pairs.list_kernel, n * chunks, starts, paired, cursors, listed, at_least=2)
+    return slot_of, int(starts[-1, 1]), bounds, listed
+
+
+def _draw_backward(
+    fields: tuple[np.ndarray, ...],
+    scene: _Scene,
+    drawn: _Drawn,
+    d_pictures: tuple[np.ndarray, ...],
+) -> tuple[np.ndarray, ...]:
+    scratch = Memory()
+    slots = scratch.empty((drawn.slots, gradient.SLOT), np.float32)
+    rows = len(scene.cameras) * -(-scene.size_hw[0] // pairs.SIDE)
+    run_jobs(back.draw_discs_backward_kernel, rows, drawn.kept, d_pictures, slots)
+    centre, scale, quat_wxyz, opacity, _, sh = fields
+    gradients = tuple(np.empty_like(f) for f in (centre, scale, quat_wxyz, opacity, sh))
+    gradients[1][:, 2] = 0  # A disc has no thickness to change.
+    run_jobs(
+        gradient.plate_backward_kernel,
+        -(-len(centre) // project.BLOCK),
+        fields,
+        scene.cameras,
+        (slots, *drawn.slot_of),
+        gradients,
+        at_least=4,
+    )
+    return gradients
