@@ -6,10 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-# Without a GPU, Triton kernels run in its interpreter, which is chosen when they are imported.
-if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")
-
 # The workers of one run share the cores: a thread each is faster than a crowd.
 torch.set_num_threads(1)
 os.environ.setdefault("ROUNDVIEW_THREADS", "1")
@@ -19,6 +15,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--slow` and `--device`."""
     parser.addoption("--slow", action="store_true", help="run the tests marked slow as well")
     parser.addoption("--device", default="cpu", help="device of kernel tests: cpu, cuda or mps")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Run Triton's kernels in its interpreter, unless a GPU is there and was asked for.
+
+    That is settled when a kernel is imported: before any test is collected.
+    """
+    if config.getoption("--device") != "cuda" or not torch.cuda.is_available():
+        os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -33,8 +38,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def device(request: pytest.FixtureRequest) -> torch.device:
-    """The device that was asked for on the command line."""
-    return torch.device(str(request.config.getoption("--device")))
+    """The device that was asked for on the command line, which must be there."""
+    name = str(request.config.getoption("--device"))
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(name, True):
+        pytest.skip(f"no {name} here")
+    return torch.device(name)
 
 
 @pytest.fixture(scope="session")

@@ -1,23 +1,33 @@
 """The renderer: what must be seen, worked by hand, against gsplat, and its gradient."""
 
+import importlib.util
 import math
+import os
+import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from roundview.camera import Cameras
 from roundview.gaussians import Gaussians
 from roundview.rotation import SH_C0, sh_basis
-from roundview.splat.render import render_gaussians
-from roundview.views import Views
+from roundview.splat.render import Backend, render_gaussians, render_gaussians_reference
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
-Backend = Literal["reference", "numba"]
-BACKENDS = pytest.mark.parametrize("backend", ["reference", "numba"])
+# Pictures worked by hand are small enough for Triton's interpreter.
+INTERPRETED = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None or os.environ.get("TRITON_INTERPRET") != "1",
+    reason="needs Triton's interpreter",
+)
+BACKENDS = pytest.mark.parametrize(
+    "backend", ["reference", "numba", pytest.param("triton", marks=INTERPRETED)]
+)
 BLACK = (0.0, 0.0, 0.0)
 
 
@@ -167,32 +177,6 @@ def test_gsplat_draws_the_same(backend: Backend) -> None:
         torch.testing.assert_close(views.alpha[n], golden[f"alpha{n}"][..., 0], rtol=0, atol=1e-5)
 
 
-def test_the_gradient_is_that_of_finite_differences() -> None:
-    rng = torch.Generator().manual_seed(4)
-    count = 4
-    fields = [
-        torch.randn(count, 3, generator=rng) * 0.3,
-        torch.randn(count, 3, generator=rng) * 0.3 - 1.2,
-        torch.randn(count, 4, generator=rng),
-        torch.randn(count, generator=rng),
-        torch.randn(count, 4, 3, generator=rng) * 0.3,
-    ]
-    inputs = tuple(field.double().requires_grad_() for field in fields)
-    cameras = Cameras.orbit(
-        [20.0, 140.0], elevation_deg=30.0, radius=1.5, fov_deg=60.0, size_hw=(5, 6)
-    )
-
-    weights = torch.randn(2, 5, 6, 5, generator=rng, dtype=torch.float64)
-
-    def loss(*moved: Tensor) -> Tensor:
-        views: Views = render_gaussians(Gaussians(*moved), cameras, backend="reference")
-        assert views.depth is not None
-        drawn = torch.cat([views.rgb, views.alpha[..., None], views.depth[..., None]], dim=-1)
-        return (drawn * weights).sum()
-
-    assert torch.autograd.gradcheck(loss, inputs, eps=1e-6, atol=1e-6, rtol=1e-6)
-
-
 def test_float64_is_drawn_in_float64() -> None:
     cloud = on_axis([0.0], [0.8], [(0.2, 0.4, 1.0)])
     double = Gaussians(*(getattr(cloud, name).double() for name in cloud.__dataclass_fields__))
@@ -201,6 +185,88 @@ def test_float64_is_drawn_in_float64() -> None:
         render_gaussians(double, front(), backend="numba")
 
 
-def test_a_backend_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ValueError, match="triton"):
-        render_gaussians(on_axis([0.0], [0.5], [(1.0, 0.0, 0.0)]), front(), backend="triton")
+def test_a_backend_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud = on_axis([0.0], [0.5], [(1.0, 0.0, 0.0)])
+    find_spec = importlib.util.find_spec
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            importlib.util, "find_spec", lambda n: None if n == "triton" else find_spec(n)
+        )
+        with pytest.raises(ValueError, match=r"'triton'.*use backend='auto'"):
+            render_gaussians(cloud, front(), backend="triton")
+        patch.setitem(sys.modules, "gsplat", None)
+        with pytest.raises(ValueError, match=r"'gsplat'.*use backend='auto'"):
+            render_gaussians(cloud, front(), backend="gsplat")
+
+
+def small_scene(dtype: torch.dtype) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+    """Fields of four Gaussians, and poses and focal lengths of two cameras."""
+    rng = torch.Generator().manual_seed(4)
+    fields = (
+        torch.randn(4, 3, generator=rng) * 0.3,
+        torch.randn(4, 3, generator=rng) * 0.3 - 1.2,
+        torch.randn(4, 4, generator=rng),
+        torch.randn(4, generator=rng),
+        torch.randn(4, 4, 3, generator=rng) * 0.3,
+    )
+    cameras = Cameras.orbit(
+        [20.0, 140.0], elevation_deg=30.0, radius=1.5, fov_deg=60.0, size_hw=(5, 6)
+    )
+    pose, focal = cameras.world_from_camera.to(dtype), cameras.focal_px.to(dtype)
+    return tuple(field.to(dtype) for field in fields), pose, focal
+
+
+def total(fields: tuple[Tensor, ...], pose: Tensor, focal: Tensor) -> Tensor:
+    """A loss that weighs every value of the reference's pictures differently."""
+    views = render_gaussians_reference(Gaussians(*fields), Cameras(pose, focal, (5, 6)))
+    assert views.depth is not None
+    drawn = torch.cat([views.rgb, views.alpha[..., None], views.depth[..., None]], dim=-1)
+    return (drawn * torch.linspace(-1, 1, drawn.numel()).to(drawn).reshape(drawn.shape)).sum()
+
+
+def test_the_gradients_of_fields_and_cameras_are_those_of_finite_differences() -> None:
+    fields, pose, focal = small_scene(torch.float64)
+    inputs = tuple(value.requires_grad_() for value in (*fields, pose, focal))
+    assert torch.autograd.gradcheck(
+        lambda *moved: total(moved[:5], *moved[5:]), inputs, eps=1e-6, atol=1e-6, rtol=1e-6
+    )
+
+
+class _Types(TorchDispatchMode):
+    """Notes the types of all tensors that operators make."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[torch.dtype] = set()
+
+    def __torch_dispatch__(
+        self,
+        func: Any,  # noqa: ANN401  torch's
+        types: Any,  # noqa: ANN401  torch's
+        args: Any = (),  # noqa: ANN401  torch's
+        kwargs: Any = None,  # noqa: ANN401  torch's
+    ) -> object:
+        out = func(*args, **(kwargs or {}))
+        self.seen |= {t.dtype for t in tree_leaves(out) if isinstance(t, Tensor)}
+        return out
+
+
+def test_the_reference_makes_no_float64_which_apples_gpus_lack() -> None:
+    fields, pose, focal = small_scene(torch.float32)
+    inputs = tuple(value.requires_grad_() for value in (*fields, pose, focal))
+    with _Types() as types:
+        total(inputs[:5], *inputs[5:]).backward()
+    assert torch.float32 in types.seen
+    assert torch.float64 not in types.seen
+
+
+@pytest.mark.skipif(not torch.backends.mps.is_available(), reason="needs an Apple GPU")
+def test_apples_gpus_draw_the_same() -> None:
+    fields, pose, focal = small_scene(torch.float32)
+    results = []
+    for device in ("cpu", "mps"):
+        inputs = tuple(v.detach().to(device).requires_grad_() for v in (*fields, pose, focal))
+        loss = total(inputs[:5], *inputs[5:])
+        results.append((loss, *torch.autograd.grad(loss, inputs)))
+    for here, there in zip(*results, strict=True):
+        torch.testing.assert_close(there.cpu(), here, rtol=1e-4, atol=1e-4)

@@ -5,8 +5,9 @@ is from Zwicker et al., "EWA Splatting", 2002. Each Gaussian becomes a blurred e
 picture, and each pixel lays its ellipses over one another, nearest first.
 """
 
+import importlib.util
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float
@@ -33,24 +34,30 @@ TRANSMITTANCE_MIN = 1e-4
 _TILE_PX = 16
 
 
+Backend = Literal["auto", "reference", "numba", "triton", "gsplat"]
+
+
 def render_gaussians(
     gaussians: Gaussians,
     cameras: Cameras,
     *,
     background: tuple[float, float, float] = (1.0, 1.0, 1.0),
-    backend: Literal["auto", "reference", "numba", "triton"] = "auto",
+    backend: Backend = "auto",
 ) -> Views:
     """Draw Gaussians from every camera.
 
-    Differentiable in every field of the Gaussians, not in the cameras. Overlapping Gaussians are
-    ordered by the depth of their centres, equal depths by their index.
+    Differentiable in every field of the Gaussians, and in the cameras' pose and focal length.
+    Overlapping Gaussians are ordered by the depth of their centres, equal depths by their index.
 
     Args:
         gaussians: What to draw; may be empty.
         cameras: The n cameras; on the Gaussians' device.
         background: Colour behind everything, sRGB.
-        backend: "numba" is the compiled CPU kernel (float32), "reference" plain PyTorch for any
-            device and dtype; "auto" takes the kernel for float32 tensors on the CPU.
+        backend: "numba" is the compiled CPU kernel (float32), "triton" the GPU kernel (CUDA,
+            float32), "gsplat" the optional package of that name (CUDA, float32, needs nvcc; no
+            gradient of the focal length), "reference" plain PyTorch for any device and dtype.
+            "auto" takes the kernel for float32 tensors on the CPU or a CUDA device, else the
+            reference.
 
     Returns:
         Colour over the background, alpha, and depth: the mean depth of what is seen at the pixel,
@@ -59,18 +66,38 @@ def render_gaussians(
     Raises:
         ValueError: If the backend is unknown, absent or cannot take these tensors.
     """
-    on_cpu = gaussians.centre.device.type == "cpu"
     if backend == "auto":
-        backend = "numba" if on_cpu and gaussians.centre.dtype == torch.float32 else "reference"
-    if backend == "numba":
-        from .render_numba import render_gaussians_numba  # noqa: PLC0415  numba is slow to import
-
-        return render_gaussians_numba(gaussians, cameras, background=background)
+        backend = _best_backend(gaussians.centre)
     if backend == "reference":
         return render_gaussians_reference(gaussians, cameras, background=background)
-    if backend == "triton":
-        raise ValueError("backend 'triton' is not in this version; use 'auto' or 'reference'")
-    raise ValueError(f"backend must be auto, reference, numba or triton, got {backend!r}")
+    # Imported only now: numba and Triton are slow to import, Triton and gsplat may be absent.
+    if backend == "numba":
+        from .render_numba import render_gaussians_numba as render  # noqa: PLC0415  see above
+    elif backend == "triton":
+        if not _has_triton():
+            raise ValueError(
+                "backend 'triton' needs the package triton, which PyTorch for CUDA brings along on "
+                "Linux; pip install triton, or use backend='auto'"
+            )
+        from .render_triton import render_gaussians_triton as render  # noqa: PLC0415  see above
+    elif backend == "gsplat":
+        from .render_gsplat import render_gaussians_gsplat as render  # noqa: PLC0415  see above
+    else:
+        raise ValueError(f"backend must be one of {get_args(Backend)}, got {backend!r}")
+    return render(gaussians, cameras, background=background)
+
+
+def _best_backend(centre: Float[Tensor, "g 3"]) -> Backend:
+    """Choose the fastest backend that takes such tensors."""
+    if centre.dtype != torch.float32:
+        return "reference"
+    if centre.device.type == "cpu":
+        return "numba"
+    return "triton" if centre.is_cuda and _has_triton() else "reference"
+
+
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
 
 
 def render_gaussians_reference(

@@ -1,0 +1,15 @@
+"""How the package's Triton kernels are compiled."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import triton
+
+
+def jit(function: Callable[..., Any]) -> Any:  # noqa: ANN401  a kernel is launched as kernel[grid](...)
+    """Compile as `triton.jit` does, also where a test run has wrapped functions in type checks.
+
+    With TRITON_INTERPRET=1 in the environment, kernels run on the CPU in Triton's interpreter.
+    """
+    return triton.jit(inspect.unwrap(function))
