@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from roundview.metrics import psnr
 from roundview.rotation import SH_C0
 from roundview.splat.densify import Growing
 from roundview.splat.fit import FitSettings, fit_gaussians, view_order
+from roundview.splat.relocate import Relocating
 from roundview.splat.render import render_gaussians
 from roundview.views import Views
 
@@ -160,3 +162,43 @@ def test_wrong_weights_are_refused(weights: Tensor, message: str) -> None:
 def test_a_fit_to_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one view and one step, got 8, 0"):
         fit_gaussians(views(), steps=0, rng=rng(), settings=SMALL)
+
+
+def test_a_view_that_was_taken_darker_spoils_the_fit_unless_it_has_an_exposure() -> None:
+    truth = views()
+    rgb = truth.rgb.clone()
+    rgb[0] = 1 - truth.alpha[0, ..., None] + 0.6 * (rgb[0] - 1 + truth.alpha[0, ..., None])
+    dark = Views(rgb, truth.alpha, truth.cameras)
+    found = []
+    for rate in (0.0, 0.01):
+        settings = replace(SMALL, exposure_rate=rate)
+        fitted = fit_gaussians(dark, steps=60, rng=rng(), settings=settings)
+        drawn = render_gaussians(fitted, truth.cameras[[1, 7]]).rgb
+        found.append(photometric(drawn, truth.rgb[[1, 7]]).mean().item())
+    assert found[1] < found[0]
+
+
+def test_relocating_keeps_within_the_limit_and_finds_the_subject() -> None:
+    settings = replace(SMALL, strategy=Relocating(every=10), opacity_weight=0.01, scale_weight=0.01)
+    fitted = fit_gaussians(views(), steps=40, rng=rng(), settings=settings)
+    assert 300 < len(fitted) <= 400
+    unseen = render_gaussians(subject(), cameras(22.0))
+    quality = psnr(render_gaussians(fitted, unseen.cameras).rgb, unseen.rgb).mean().item()
+    assert quality > 16
+
+
+def test_large_views_are_met_at_ever_larger_sizes() -> None:
+    settings = replace(SMALL, coarse_until=0.9)
+    seen = views(256)
+    fitted = fit_gaussians(seen, steps=8, rng=rng(), settings=settings)
+    assert bool(torch.isfinite(fitted.centre).all())
+
+
+def test_degrees_of_colour_are_let_in_one_by_one() -> None:
+    settings = replace(SMALL, sh_degree=2, sh_grows_until=1.0)
+    early = fit_gaussians(views(), steps=3, rng=rng(), settings=settings)
+    late = fit_gaussians(
+        views(), steps=3, rng=rng(), settings=replace(settings, sh_grows_until=0.0)
+    )
+    assert float(early.sh[:, 4:].abs().max()) == 0.0
+    assert float(late.sh[:, 4:].abs().max()) > 0.0

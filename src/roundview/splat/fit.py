@@ -15,15 +15,15 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from ..gaussians import Gaussians
-from ..losses import mask_loss, ms_ssim, photometric, unit_map_distance, unit_maps
+from ..losses import unit_map_distance, unit_maps
 from ..models import FeatureModel, Report, silent
 from ..views import Views
 from .cloud import CENTRE, LOG_SCALE, OPACITY, QUAT, SH, CloudAdam, pack, unpack
 from .densify import Growing, Limits
 from .exposure import Exposures
 from .relocate import Relocating
-from .render import render_gaussians
 from .start import cloud_in_ball, cloud_on_hull, seen_cube
+from .step import LossWeights, MoreLoss, fit_gradient
 
 _GROWING = Growing()
 _KEPT_PIXELS = 1 << 23
@@ -228,36 +228,46 @@ class _Fitting:
 
     def gradient(self, n: int, target: _Target) -> None:
         """Leave the gradient of the loss of view n in the cloud's rows; move its exposure."""
+        settings = self.settings
+        weights = LossWeights(
+            settings.photometric_weight,
+            settings.photometric_power,
+            settings.structure_weight,
+            settings.mask_weight,
+            settings.opacity_weight,
+            settings.scale_weight,
+        )
+        features = self.features if settings.perceptual_weight > 0 else None
+        more = None if features is None else _perceptual(features, target, settings)
+        if settings.exposure_rate == 0:
+            fit_gradient(
+                self.cloud, target.view, weights, background=settings.background, more=more
+            )
+            return
+        # The exposure colours the Gaussians, so the step is that of a cloud of other colours, and
+        # its gradient goes back through the colouring.
         with torch.enable_grad():
-            gaussians = unpack(self.cloud.rows)
-            exposed = self.settings.exposure_rate > 0
-            seen = self.exposures.seen(gaussians, n) if exposed else gaussians
-            loss = _loss(seen, target, self.features, self.settings)
-            if self.settings.opacity_weight > 0:
-                loss = loss + self.settings.opacity_weight * gaussians.opacity.mean()
-            if self.settings.scale_weight > 0:
-                loss = loss + self.settings.scale_weight * gaussians.scale.mean()
-            loss.backward()
-        if exposed:
-            self.exposures.step(n)
+            exposed = pack(self.exposures.seen(unpack(self.cloud.rows), n))
+        seen = CloudAdam(exposed)
+        fit_gradient(seen, target.view, weights, background=settings.background, more=more)
+        exposed.backward(seen.rows.grad)
+        self.exposures.step(n)
 
 
-def _loss(
-    gaussians: Gaussians, target: _Target, features: FeatureModel | None, settings: FitSettings
-) -> Float[Tensor, ""]:
-    """Compare one render with one view: IM-3D's sum, and a photometric term."""
-    view = target.view
-    drawn = render_gaussians(gaussians, view.cameras, background=settings.background)
-    terms = [settings.mask_weight * mask_loss(drawn.alpha, view.alpha)]
-    if settings.structure_weight > 0:
-        terms.append(settings.structure_weight * (1 - ms_ssim(drawn.rgb, view.rgb)))
-    if settings.photometric_weight > 0:
-        difference = photometric(drawn.rgb, view.rgb, power=settings.photometric_power)
-        terms.append(settings.photometric_weight * difference)
-    if features is not None and settings.perceptual_weight > 0:
-        distance = unit_map_distance(unit_maps(features, drawn.rgb), target.maps)
-        terms.append(settings.perceptual_weight * distance)
-    return torch.cat(terms).sum()
+def _perceptual(features: FeatureModel, target: _Target, settings: FitSettings) -> MoreLoss:
+    """Compare deep features: IM-3D's main term."""
+
+    def more(
+        drawn: Float[Tensor, "1 h w 3"],
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, "1 h w 3"]]:
+        with torch.enable_grad():
+            rgb = drawn.detach().requires_grad_()
+            distance = unit_map_distance(unit_maps(features, rgb), target.maps)
+            loss = settings.perceptual_weight * distance.sum()
+            (gradient,) = torch.autograd.grad(loss, [rgb])
+        return loss.detach(), gradient
+
+    return more
 
 
 def _rates(
