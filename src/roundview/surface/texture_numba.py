@@ -12,7 +12,7 @@ from ..kernels import njit
 
 
 @njit(parallel=True)
-def blend_kernel(  # noqa: ANN201, PLR0913
+def blend_kernel(  # noqa: ANN201, C901, PLR0913
     position,  # noqa: ANN001
     normal,  # noqa: ANN001
     rgba,  # noqa: ANN001
@@ -22,10 +22,11 @@ def blend_kernel(  # noqa: ANN201, PLR0913
     origin,  # noqa: ANN001
     focal,  # noqa: ANN001
     view_weight,  # noqa: ANN001
+    visible,  # noqa: ANN001
     rule,  # noqa: ANN001
     total,  # noqa: ANN001
 ):
-    """Add n pictures to `total` as `texture.blend_reference` says.
+    """Add n pictures to `total` as `texture_views.blend_reference` says.
 
     Args:
         position: p x 3, world.
@@ -37,6 +38,7 @@ def blend_kernel(  # noqa: ANN201, PLR0913
         origin: n x 3.
         focal: n, pixels of the picture.
         view_weight: n.
+        visible: n x p booleans that decide what is hidden, or 0 x 0: then depth decides.
         rule: Depth tolerance, sharpness, edge_px, grazing.
         total: p x 5, in and out: weighted colour, weight, and the best confidence so far.
     """
@@ -63,7 +65,10 @@ def blend_kernel(  # noqa: ANN201, PLR0913
             column = min(int(u * columns / w), columns - 1)
             slope = math.sqrt(1.0 - min(cosine * cosine, 1.0)) / cosine
             fine_px = away / focal[view] * h / rows
-            if away > depth[view, row, column] + tolerance + fine_px * slope:
+            if visible.shape[0] > 0:
+                if not visible[view, p]:
+                    continue
+            elif away > depth[view, row, column] + tolerance + fine_px * slope:
                 continue
             r, g, b, alpha = _bilinear(rgba[view], u - 0.5, v - 0.5)
             if alpha <= 0.5:
