@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from roundview.cli import run
 from roundview.export.glb import save_glb
 from roundview.loaders import Loaded
 from roundview.recipes.im3d import Im3dModels
+from roundview.recipes.reconstruct import DRAFT, RECONSTRUCTIONS
 from roundview.segment import matte_from_alpha
 
 
@@ -83,3 +85,21 @@ def test_all_objects_failing_is_bad_input_with_a_report(
     assert code == 2
     assert "no object could be measured" in capsys.readouterr().err
     assert "broken" in (output / "report.html").read_text()
+
+
+def test_reconstruction_is_marked(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = replace(DRAFT, fit_steps=20, fit=replace(DRAFT.fit, points=300, max_gaussians=300))
+    monkeypatch.setitem(RECONSTRUCTIONS, "draft", tiny)
+    output = data.parent / "fits"
+    arguments = ["eval", "reconstruct", "--data", str(data), "-o", str(output), "--size", "32"]
+    arguments += ["--quality", "draft", "--texture-size", "64", "--faces", "200", "--views", "one"]
+    assert run([*arguments, "--quiet"]) == 0
+    results = json.loads((output / "results.json").read_text())
+    assert results["protocol"] == "reconstruct-one-ring"
+    assert [entry["name"] for entry in results["objects"]] == ["block", "broken"]
+    mesh = results["mean"]["rows"]["mesh"]
+    assert mesh["faces"] <= 200
+    assert mesh["chamfer"] < 0.1
+    assert mesh["psnr"] > 12
+    assert results["settings"]["fit"]["fit_steps"] == 20
+    assert "the textured mesh" in (output / "report.html").read_text()

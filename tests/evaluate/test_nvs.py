@@ -10,7 +10,8 @@ from torch import Generator
 
 from roundview.camera import Cameras
 from roundview.data.objects import ObjectFile
-from roundview.evaluate.nvs import Candidate, choose_objects, evaluate_nvs, kept_strip
+from roundview.evaluate.keeping import kept_strip
+from roundview.evaluate.nvs import Candidate, evaluate_nvs, row_label
 from roundview.evaluate.protocol import NvsProtocol
 from roundview.gaussians import Gaussians
 from roundview.image import Foreground, Image
@@ -158,16 +159,6 @@ def test_no_mean_of_nothing(tmp_path: Path) -> None:
     assert results["mean"] == {"psnr": None, "ssim": None, "objects": 0, "of": 1, "rows": {}}
 
 
-def test_an_interruption_is_no_failure(tmp_path: Path) -> None:
-    def interrupt() -> Mesh:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run([TALL, ObjectFile("later", interrupt)], candidate(TrueOrbit(block())), tmp_path)
-    _, heard = run([TALL], candidate(TrueOrbit(block())), tmp_path)
-    assert heard == [("tall", True)]
-
-
 def test_an_estimated_elevation_moves_the_ring_that_is_asked_for(tmp_path: Path) -> None:
     orbit = TrueOrbit(block())
     guessing = replace(KNOWN, photo_elevation_deg=None)
@@ -204,7 +195,9 @@ def test_the_recipes_fits_and_mesh_get_rows(
     assert rows["recipe mesh"]["psnr"] == 100.0
     # No Gaussians draw a white picture.
     assert rows["recipe fit"]["psnr"] == rows["white"]["psnr"]
-    assert results["objects"][0]["strip"] == ["truth", "orbit", "recipe fit", "recipe mesh"]
+    assert results["objects"][0]["strip"] == [
+        *("truth", "orbit", "recipe fit", "recipe mesh", "error of orbit")
+    ]
 
 
 def test_drawings_count_though_the_recipe_fails_and_it_is_tried_again(
@@ -225,17 +218,10 @@ def test_drawings_count_though_the_recipe_fails_and_it_is_tried_again(
     assert results["mean"]["rows"]["recipe mesh"]["objects"] == 1
 
 
-def test_objects_are_chosen_by_name() -> None:
-    assert choose_objects([FLAT, TALL], [" tall", "box/flat"]) == [FLAT, TALL]
-    assert choose_objects([FLAT, TALL], ["tall"]) == [TALL]
-    with pytest.raises(ValueError, match=r"'wide'; there are: box/flat, tall"):
-        choose_objects([FLAT, TALL], ["tall", "wide"])
-
-
-def test_names_from_a_zip_stay_in_the_folder(tmp_path: Path) -> None:
-    strip = kept_strip(tmp_path, "../../evil")
-    assert strip.parent == tmp_path / "objects"
-    assert strip != kept_strip(tmp_path, "..-..-evil")
+def test_rows_are_named_in_words() -> None:
+    assert row_label("white") == "all white"
+    assert row_label("recipe fit 1") == "the recipe's Gaussians after 'fit 1'"
+    assert row_label("recipe mesh") == "the recipe's mesh"
 
 
 def test_unknown_recipes_are_refused() -> None:

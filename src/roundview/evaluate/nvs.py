@@ -6,10 +6,6 @@ SSIM over white. A mark is the mean over an object's views, then over the object
 in the same table, and so do, if asked for, the renders of a whole recipe after each of its fits.
 """
 
-import hashlib
-import json
-import logging
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -23,21 +19,22 @@ from torch import Generator, Tensor
 
 from .. import __version__
 from ..data.objects import ObjectFile
-from ..export.files import read_json, write_bytes, write_json
 from ..image import Image
-from ..loaders import Loaded, tensor_bytes
+from ..loaders import Loaded
 from ..mesh import Asset, Mesh
 from ..models import Report, StageRunner
 from ..recipes import RECIPES
 from ..recipes.im3d import Im3d
-from ..stages import Listener, Quiet, seeded
+from ..stages import Listener, seeded
 from ..weights import for_record
 from .baselines import BASELINES
-from .protocol import NvsProtocol, Truth, mark, render_truth
-from .report import row_label, strip_png
+from .keeping import Measured, failure_of, measure_each
+from .marks import Entry, mean_rows
+from .protocol import NvsProtocol, Truth, as_written, mark, render_truth
+from .strips import error_picture, strip_png
 from .through_recipe import recipe_pictures
 
-_log = logging.getLogger(__name__)
+ALIGNMENT = "none"
 
 Pictures = dict[str, Float[Tensor, "n h w 3"]]
 
@@ -78,21 +75,6 @@ class Candidate:
         }
 
 
-def choose_objects(objects: Sequence[ObjectFile], names: Sequence[str]) -> list[ObjectFile]:
-    """Take objects by name (spaces around it do not count), in the order of the data.
-
-    Raises:
-        ValueError: If there is none of a name.
-    """
-    wanted = [name.strip() for name in names]
-    have = {thing.name for thing in objects}
-    unknown = [name for name in wanted if name not in have]
-    if unknown:
-        there = ", ".join(sorted(have)[:20]) + (", ..." if len(have) > 20 else "")
-        raise ValueError(f"objects: none is called {unknown[0]!r}; there are: {there}")
-    return [thing for thing in objects if thing.name in wanted]
-
-
 def evaluate_nvs(
     objects: Sequence[ObjectFile],
     candidate: Candidate,
@@ -111,97 +93,70 @@ def evaluate_nvs(
     Returns:
         What `results.json` holds.
     """
-    listener = listener or Quiet()
-    entries = [_entry(thing, candidate, directory, protocol, listener) for thing in objects]
+    entries = measure_each(objects, NvsMeasure(candidate, protocol), directory, listener)
     return {
         "protocol": NvsProtocol.NAME,
         "recipe": candidate.recipe,
         "weights": [for_record(card) for card in candidate.loaded.cards],
+        "alignment": ALIGNMENT,
         "settings": candidate.facts(protocol),
+        "main": "orbit",
+        "uses_truth": [row.key for row in BASELINES if row.uses_truth],
         "objects": entries,
         "mean": _mean(entries),
     }
 
 
-def kept_strip(directory: Path, name: str) -> Path:
-    """Say where the pictures of a measured object are kept."""
-    return directory / "objects" / f"{_file_name(name)}.png"
+@dataclass(frozen=True, eq=False)
+class NvsMeasure:
+    """Lets a candidate draw the views of objects, and marks them."""
 
+    candidate: Candidate
+    protocol: NvsProtocol
 
-def _entry(
-    thing: ObjectFile,
-    candidate: Candidate,
-    directory: Path,
-    protocol: NvsProtocol,
-    listener: Listener,
-) -> dict[str, Any]:
-    """Measure one object, or read how it was measured."""
-    strip = kept_strip(directory, thing.name)
-    kept = strip.with_suffix(".json")
-    listener.began(thing.name)
-    begin = time.perf_counter()
-    try:
-        mesh = thing.read()
-        identity = _identity(mesh, candidate, protocol)
-        old = _read_kept(kept, strip)
-        if old.get("identity") == identity:
-            entry = old["entry"]
-        else:
-            entry, png = _measured(
-                thing.name, mesh, candidate, protocol, lambda f: listener.progressed(thing.name, f)
-            )
-            write_bytes(strip, png)
-            # The marks last: where they are, the pictures are theirs. What failed is tried again.
-            if "recipe_error" not in entry:
-                write_json(kept, {"identity": identity, "entry": entry})
-    except Exception as error:  # One object must not cost the others.
-        listener.finished(thing.name, time.perf_counter() - begin, resumed=False)
-        return {"name": thing.name, "error": _told(thing.name, error)}
-    resumed = old.get("identity") == identity
-    listener.finished(thing.name, time.perf_counter() - begin, resumed=resumed)
-    return entry
+    def facts(self) -> dict[str, Any]:
+        """Say in plain values what is measured, and how."""
+        candidate = self.candidate
+        return candidate.facts(self.protocol) | {
+            "method": candidate.recipe,
+            "models": candidate.loaded.identity,
+        }
 
-
-def _measured(
-    name: str, mesh: Mesh, candidate: Candidate, protocol: NvsProtocol, report: Report
-) -> tuple[dict[str, Any], bytes]:
-    """Measure one object; give its entry and its pictures."""
-    begin = time.perf_counter()
-    truth = render_truth(mesh, protocol)
-    share = 0.1 if candidate.with_recipe else 1.0
-    drawn, elevation_deg = _drawn(truth, candidate, protocol, lambda f: report(share * f))
-    shown: Pictures = {"orbit": drawn}
-    failure = {}
-    if candidate.with_recipe:
-        try:
-            shown |= _through_recipe(
-                truth, candidate, protocol, lambda f: report(share + (1 - share) * f)
-            )
-        except Exception as error:  # The drawings are measured all the same.
-            failure = {"recipe_error": _told(name, error)}
-    marks = {key: mark(rgb, truth) for key, rgb in shown.items()}
-    marks |= {row.key: mark(row.draw(truth), truth) for row in BASELINES}
-    rows = {
-        key: {m: round(fmean(v), 5) for m, v in values.items()} for key, values in marks.items()
-    }
-    entry = {
-        "name": name,
-        **rows["orbit"],
-        "psnr_by_view": marks["orbit"]["psnr"],
-        "photo_elevation_deg": round(elevation_deg, 3),
-        "rows": rows,
-        "strip": ["truth", *shown],
-        "seconds": round(time.perf_counter() - begin, 2),
-        **failure,
-    }
-    return entry, strip_png([truth.views.rgb, *shown.values()])
-
-
-def _told(name: str, error: Exception) -> str:
-    """Log a failure, and say it in a line."""
-    message = f"{type(error).__name__}: {error}"
-    _log.warning("%s failed: %s", name, message)
-    return message
+    def __call__(self, name: str, mesh: Mesh, report: Report) -> Measured:
+        """Measure one object."""
+        candidate, protocol = self.candidate, self.protocol
+        begin = time.perf_counter()
+        truth = render_truth(mesh, protocol)
+        share = 0.1 if candidate.with_recipe else 1.0
+        drawn, elevation_deg = _drawn(truth, candidate, protocol, lambda f: report(share * f))
+        shown: Pictures = {"orbit": drawn}
+        failure = {}
+        if candidate.with_recipe:
+            try:
+                shown |= _through_recipe(
+                    truth, candidate, protocol, lambda f: report(share + (1 - share) * f)
+                )
+            except Exception as error:  # The drawings are measured all the same.
+                failure = {"recipe_error": failure_of(name, error)}
+        marks = {key: mark(rgb, truth) for key, rgb in shown.items()}
+        marks |= {row.key: mark(row.draw(truth), truth) for row in BASELINES}
+        rows = {
+            key: {m: round(fmean(v), 5) for m, v in values.items()} for key, values in marks.items()
+        }
+        entry = {
+            **rows["orbit"],
+            "psnr_by_view": marks["orbit"]["psnr"],
+            "azimuth_deg": [round(float(a), 3) for a in truth.views.cameras.azimuth_deg[1:]],
+            "psnr_by_row": {key: values["psnr"] for key, values in marks.items()},
+            "photo_elevation_deg": round(elevation_deg, 3),
+            "rows": rows,
+            "strip": ["truth", *shown, "error of orbit"],
+            "seconds": {"all": round(time.perf_counter() - begin, 2)},
+            **failure,
+        }
+        error = error_picture(as_written(drawn), truth.views.rgb)
+        strip = strip_png([truth.views.rgb, *shown.values(), error])
+        return Measured(entry, strip, complete=not failure)
 
 
 def _drawn(
@@ -249,41 +204,20 @@ def _through_recipe(
     return {f"recipe {name}": rgb for name, rgb in pictures.items()}
 
 
-def _mean(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Average each row over the objects that have it."""
-    measured = [entry for entry in entries if "error" not in entry]
-    keys = list(dict.fromkeys(key for entry in measured for key in entry["rows"]))
-    rows = {}
-    for key in keys:
-        marks = [entry["rows"][key] for entry in measured if key in entry["rows"]]
-        means = {name: round(fmean(mark[name] for mark in marks), 4) for name in ("psnr", "ssim")}
-        rows[key] = {"label": row_label(key), **means, "objects": len(marks)}
-    best = {name: rows["orbit"][name] if rows else None for name in ("psnr", "ssim")}
-    return {**best, "objects": len(measured), "of": len(entries), "rows": rows}
+def _mean(entries: Sequence[Entry]) -> dict[str, Any]:
+    """Average each row; the drawings' marks stand above the rows, too."""
+    keys = {key for entry in entries for key in entry.get("rows", {})}
+    mean = mean_rows(entries, {key: row_label(key) for key in keys})
+    drawn = mean["rows"].get("orbit", {"psnr": None, "ssim": None})
+    return {"psnr": drawn["psnr"], "ssim": drawn["ssim"], **mean}
 
 
-def _identity(mesh: Mesh, candidate: Candidate, protocol: NvsProtocol) -> str:
-    """Give a hash that changes whenever the marks would."""
-    facts = [candidate.facts(protocol), candidate.recipe, candidate.loaded.identity]
-    digest = hashlib.sha256(json.dumps(facts).encode())
-    texture = None if mesh.texture is None else mesh.texture.rgb
-    for part in (mesh.vertices, mesh.faces, mesh.uv, texture, mesh.vertex_rgb):
-        digest.update(b"none" if part is None else tensor_bytes(part))
-    return digest.hexdigest()
-
-
-def _read_kept(kept: Path, strip: Path) -> dict[str, Any]:
-    if not kept.is_file() or not strip.is_file():
-        return {}
-    try:
-        return read_json(kept)
-    except ValueError:
-        return {}  # Of another program, or damaged: measured anew.
-
-
-def _file_name(name: str) -> str:
-    """Make a file name of an object's: names in a zip may hold anything."""
-    plain = re.sub(r"[^\w+-]+", "_", name)
-    if plain == name:
-        return plain
-    return f"{plain[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+def row_label(key: str) -> str:
+    """Say in words what a row of the table is."""
+    labels = {row.key: row.label for row in BASELINES}
+    if key in labels:
+        return labels[key]
+    if key == "orbit":
+        return "the orbit model's drawings"
+    stage = key.removeprefix("recipe ")
+    return "the recipe's mesh" if stage == "mesh" else f"the recipe's Gaussians after '{stage}'"

@@ -80,7 +80,8 @@ def chamfer_of_depth(mesh: Mesh, truth: Mesh, *, voxel: float = 0.01, size_px: i
     elevation 30, distance 1.5, focal length 280 px at 256 px; their points, the mean of those in
     each voxel of 0.01; half the sum of the two mean distances (not squared) to the nearest point of
     the other set. Undersides and cavities, which those cameras do not see, do not count. As the
-    points are discrete, unequal samplings of one surface have a distance of about 0.002.
+    points are discrete, surfaces that nearly agree do not come to 0: a scan whose vertices were
+    moved at random, 0.0016 from the original by `chamfer`, got 0.0044.
     """
     first, second = (_seen_points(thing, voxel, size_px) for thing in (mesh, truth))
     if not len(first) or not len(second):
