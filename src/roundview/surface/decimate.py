@@ -80,19 +80,16 @@ def _subdivided(vertices: Vertices, faces: Faces, target: int) -> tuple[Vertices
     while 4 * len(faces) <= target:
         vertices, faces = _quartered(vertices, faces)
     places, corners = list(vertices), [tuple(face) for face in faces.tolist()]
-    beside: dict[tuple[int, int], list[int]] = {}
-    for index, face in enumerate(corners):
-        for edge in _edges_of(face):
-            beside.setdefault(edge, []).append(index)
-    queue = [(-_length(places, edge), edge) for edge in beside]
+    beside = faces_beside(corners)
+    queue = [(-edge_length(places, edge), edge) for edge in beside]
     heapq.heapify(queue)
     while queue and len(corners) < target:
         edge = heapq.heappop(queue)[1]
         if len(corners) + len(beside[edge]) > target:
             continue
         places.append(0.5 * (places[edge[0]] + places[edge[1]]))
-        for fresh in _split(edge, len(places) - 1, corners, beside):
-            heapq.heappush(queue, (-_length(places, fresh), fresh))
+        for fresh in split_edge(edge, len(places) - 1, corners, beside):
+            heapq.heappush(queue, (-edge_length(places, fresh), fresh))
     return np.array(places), np.array(corners, np.int64).reshape(-1, 3)
 
 
@@ -109,13 +106,28 @@ def _quartered(vertices: Vertices, faces: Faces) -> tuple[Vertices, Faces]:
     return np.concatenate([vertices, middle]), fresh
 
 
-def _split(
+def faces_beside(corners: list[tuple[int, int, int]]) -> dict[tuple[int, int], list[int]]:
+    """List the faces at each edge, named by its vertices, lower first."""
+    beside: dict[tuple[int, int], list[int]] = {}
+    for index, face in enumerate(corners):
+        for k in range(3):
+            beside.setdefault(_ordered(face[k], face[(k + 1) % 3]), []).append(index)
+    return beside
+
+
+def split_edge(
     edge: tuple[int, int],
     middle: int,
     corners: list[tuple[int, int, int]],
     beside: dict[tuple[int, int], list[int]],
 ) -> list[tuple[int, int]]:
-    """Cut the faces beside an edge in two, in place.
+    """Cut the faces beside an edge in two at a vertex, in place.
+
+    Args:
+        edge: A key of `beside`.
+        middle: The number of the new vertex.
+        corners: All faces.
+        beside: See `faces_beside`.
 
     Returns:
         The new edges.
@@ -138,15 +150,12 @@ def _split(
     return halves + across
 
 
-def _edges_of(face: tuple[int, int, int]) -> list[tuple[int, int]]:
-    return [_ordered(face[k], face[(k + 1) % 3]) for k in range(3)]
-
-
 def _ordered(a: int, b: int) -> tuple[int, int]:
     return (a, b) if a < b else (b, a)
 
 
-def _length(places: list[np.ndarray], edge: tuple[int, int]) -> float:
+def edge_length(places: list[np.ndarray], edge: tuple[int, int]) -> float:
+    """Measure an edge."""
     return float(np.linalg.norm(places[edge[0]] - places[edge[1]]))
 
 
