@@ -21,10 +21,12 @@ from roundview.splat.pairs_triton import count_kernel, pair_kernel
 from roundview.splat.project_back_triton import project_backward_kernel
 from roundview.splat.project_triton import project_kernel
 from roundview.splat.tiles_triton import draw_backward_kernel, draw_kernel, sum_slots_kernel
+from roundview.surface import raster_triton as raster
 
 NUMBERS, SHORT, WHOLE, LONG, SIZE = "*fp32", "*i16", "*i32", "*i64", "i32"
 TILE = {"TILE": 16, "CHUNK": 32}
 PAIRS = [NUMBERS, LONG, LONG, WHOLE]
+RESULT = [WHOLE, NUMBERS, NUMBERS]
 BACK = [*[NUMBERS] * 6, WHOLE, *[NUMBERS] * 7, *[SIZE] * 4]
 KERNELS: list[tuple[Any, list[str], dict[str, int], int]] = [
     (project_kernel, [*[NUMBERS] * 8, *[SIZE] * 3], {"TERMS": 1, "BLOCK": 128}, 4),
@@ -39,6 +41,9 @@ KERNELS: list[tuple[Any, list[str], dict[str, int], int]] = [
     (project_backward_kernel, BACK, {"TERMS": 16, "CAMERAS": True, "BLOCK": 128}, 4),
     (sh_backward_kernel, [*[NUMBERS] * 5, SIZE, SIZE], {"TERMS": 1, "BLOCK": 128}, 4),
     (sh_backward_kernel, [*[NUMBERS] * 5, SIZE, SIZE], {"TERMS": 16, "BLOCK": 128}, 4),
+    (raster.count_kernel, [NUMBERS, LONG, LONG, *[SIZE] * 5], {"BLOCK": 128}, 4),
+    (raster.draw_kernel, [NUMBERS, *[LONG] * 4, *[SIZE] * 5], {"BLOCK": 8}, 4),
+    (raster.look_up_kernel, [NUMBERS, *[LONG] * 2, *RESULT, *[SIZE] * 4], {"BLOCK": 256}, 4),
 ]
 
 
@@ -75,6 +80,8 @@ def resources(cubin: bytes) -> tuple[int, int]:
 def main() -> None:
     """Compile all."""
     for kernel, kinds, constants, warps in KERNELS:
+        if not kernel.__module__.endswith(sys.argv[1] if len(sys.argv) > 1 else ""):
+            continue
         done = compiled(kernel, kinds, constants, warps)
         registers, spilled = resources(done.asm["cubin"])
         print(f"{done.metadata.name} {constants} {warps} warps: {registers} registers", flush=True)
