@@ -1,4 +1,6 @@
-import subprocess
+import os
+import time
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -49,18 +51,64 @@ def test_seams_of_an_earlier_unwrapping_are_forgotten() -> None:
     assert len(twice.vertices) == len(once.vertices)
 
 
-def test_xatlas_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[float] = []
-
-    def hang(*_: object, timeout: float, **__: object) -> None:
-        asked.append(timeout)
-        raise subprocess.TimeoutExpired("xatlas", timeout)
-
-    monkeypatch.setattr(subprocess, "run", hang)
+def test_xatlas_that_hangs_is_killed_and_replaced(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    note = tmp_path / "process"
+    hang = f"""
+import os, pathlib, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path({str(note)!r}).write_text(str(os.getpid()))
+time.sleep(600)
+"""
+    monkeypatch.setattr("roundview.surface.unwrap._XATLAS", hang)
+    begin = time.monotonic()
     with pytest.warns(UserWarning, match="our own charts"):
-        mesh = unwrap(ball(), texture_size=64, timeout_s=0.5, method="xatlas")
-    assert asked == [0.5]
+        mesh = unwrap(ball(), texture_size=64, timeout_s=2.0, method="xatlas")
+    assert time.monotonic() - begin < 300
     assert uv_use(mesh, size=64)[0] > 0.2
+    # The process is gone, though it would not listen to a polite request.
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(note.read_text()), 0)
+
+
+def test_xatlas_that_fails_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roundview.surface.unwrap._XATLAS", "raise SystemExit(3)")
+    with pytest.warns(UserWarning, match="our own charts"):
+        mesh = unwrap(ball(), texture_size=64, method="xatlas")
+    assert uv_use(mesh, size=64)[0] > 0.2
+
+
+def test_xatlas_that_answers_nonsense_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roundview.surface.unwrap._XATLAS", "print('nonsense')")
+    with pytest.warns(UserWarning, match="our own charts"):
+        mesh = unwrap(ball(), texture_size=64, method="xatlas")
+    assert uv_use(mesh, size=64)[0] > 0.2
+
+
+@pytest.mark.parametrize("method", ["charts", "xatlas"])
+def test_charts_are_hardly_stretched(method: Literal["charts", "xatlas"]) -> None:
+    mesh = unwrap(ball(), texture_size=256, method=method)
+    # A fifth of the surface at most may be drawn more than 1.5 times as long one way as the other.
+    assert float(stretch_of(mesh).quantile(0.8)) < 1.5
+    assert float(stretch_of(mesh).max()) < 13
+
+
+def stretch_of(mesh: Mesh) -> Tensor:
+    """How many times longer a face is drawn one way than the other: the singular values' ratio."""
+    assert mesh.uv is not None
+    corner, flat = mesh.vertices[mesh.faces].double(), mesh.uv[mesh.faces].double()
+    along, other = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
+    length = along.norm(dim=-1)
+    share = (other * along).sum(-1) / length
+    height = (other - share[:, None] * along / length[:, None]).norm(dim=-1)
+    plane = torch.stack(
+        [torch.stack([length, share], -1), torch.stack([torch.zeros_like(share), height], -1)], 1
+    )
+    uv = torch.stack([flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]], dim=-1)
+    solid = height * length > 1e-7
+    value = torch.linalg.svdvals(uv[solid] @ torch.linalg.inv(plane[solid]))
+    return value[:, 0] / value[:, 1]
 
 
 def test_two_copies_of_a_triangle_are_found_to_overlap() -> None:

@@ -139,7 +139,11 @@ def _by_xatlas(mesh: Mesh, texture_size: int, timeout_s: float) -> Mesh | None:
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
         warnings.warn(f"xatlas gave up ({error}); using our own charts", stacklevel=3)
         return None
-    result = np.load(io.BytesIO(done.stdout))
+    try:
+        result = np.load(io.BytesIO(done.stdout))
+    except (ValueError, OSError, EOFError) as error:
+        warnings.warn(f"xatlas gave no layout ({error}); using our own charts", stacklevel=3)
+        return None
     if int(result["count"]) != 1:
         warnings.warn("xatlas filled several textures; using our own charts", stacklevel=3)
         return None
