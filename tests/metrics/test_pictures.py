@@ -8,7 +8,7 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from roundview.metrics import PSNR_OF_EQUALS_DB, deep_feature_distance, psnr, ssim
+from roundview.metrics import PSNR_OF_EQUALS_DB, deep_feature_distance, ms_ssim, psnr, ssim
 
 
 def pictures(*shape: int, seed: int = 0) -> Tensor:
@@ -62,3 +62,9 @@ def test_deep_feature_distance_of_opposite_directions_is_two() -> None:
     distance = deep_feature_distance(MeanColour(), red, green)
     torch.testing.assert_close(distance, torch.tensor([2.0]))
     assert not distance.requires_grad
+
+
+def test_ms_ssim_is_one_for_equal_pictures_and_less_for_others() -> None:
+    truth = pictures(1, 48, 48, 3)
+    assert ms_ssim(truth, truth).item() == pytest.approx(1.0)
+    assert ms_ssim(pictures(1, 48, 48, 3, seed=1), truth).item() < 0.5

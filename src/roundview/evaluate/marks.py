@@ -40,7 +40,7 @@ MARKS = {
     "contextual": Mark("contextual distance", 3, -1),
     "matte_iou": Mark("silhouette IoU", 3, 1),
     "elevation_error_deg": Mark("elevation error, degrees", 1, -1),
-    "view_consistency_px": Mark("re-projection error, px", 2, -1),
+    "view_consistency": Mark("colour between views", 3, -1),
     "chamfer_depth": Mark("Chamfer (SyncDreamer)", 4, -1),
     "chamfer": Mark("Chamfer (surface)", 4, -1),
     "f_score_001": Mark("F-score at 0.01", 3, 1),

@@ -36,6 +36,16 @@ def ssim(picture: Float[Tensor, "n h w c"], truth: Float[Tensor, "n h w c"]) -> 
     return losses.ssim(picture, truth)
 
 
+def ms_ssim(
+    picture: Float[Tensor, "n h w c"], truth: Float[Tensor, "n h w c"]
+) -> Float[Tensor, " n"]:
+    """Measure structural similarity over several scales, from 0 to 1 (equal); higher is better.
+
+    Wang et al. 2003; five scales from 176 px on, fewer below. See `losses.ms_ssim`.
+    """
+    return losses.ms_ssim(picture, truth)
+
+
 def deep_feature_distance(
     features: FeatureModel,
     picture: Float[Tensor, "n h w 3"],
