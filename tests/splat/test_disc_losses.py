@@ -20,7 +20,7 @@ from roundview.views import Views
 
 def front(n: int = 1, size_hw: tuple[int, int] = (5, 7)) -> Cameras:
     return Cameras.orbit(
-        [0.0, 40.0][:n], elevation_deg=0.0, radius=2.0, fov_deg=60.0, size_hw=size_hw
+        [0.0, 40.0][:n], elevation_deg=0.0, radius=2.0, fov_deg=30.0, size_hw=size_hw
     )
 
 
