@@ -3,12 +3,17 @@ import time
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from roundview.mesh import Mesh, mesh_health
 from roundview.surface.isosurface import mesh_from_density
+from roundview.surface.texels import texels_of
 from roundview.surface.unwrap import unwrap, uv_use
 
 
@@ -28,6 +33,29 @@ def test_layout_covers_much_and_nothing_twice(method: Literal["charts", "xatlas"
     used, overlap = uv_use(mesh, size=512)
     assert used > 0.5
     assert overlap < 1e-3
+
+
+@pytest.mark.parametrize(("size", "gutter_px"), [(256, 4), (512, 8)])
+def test_charts_keep_their_distance(size: int, gutter_px: int) -> None:
+    mesh = unwrap(ball(), texture_size=size)
+    texels = texels_of(mesh, size)
+    inside = (texels.bary > 0).all(dim=-1)  # The rest is on the rim that texels_of adds.
+    chart = charts_of(mesh)[texels.face[inside]].numpy()
+    at = texels.at[inside].numpy()
+    assert chart.max() >= 3
+    for one in range(chart.max() + 1):
+        others = KDTree(at[chart != one])
+        # Half a texel on either side: centres may lie that far inside their charts.
+        assert others.query(at[chart == one])[0].min() >= gutter_px - 0.5
+
+
+def charts_of(mesh: Mesh) -> Tensor:
+    """Number the parts that share vertices; on a seam vertices are repeated."""
+    at = mesh.faces.numpy()
+    links = coo_matrix((np.ones(2 * len(at)), (at[:, [0, 0]].ravel(), at[:, [1, 2]].ravel())))
+    links.resize(len(mesh.vertices), len(mesh.vertices))
+    label = connected_components(links, directed=False)[1]
+    return torch.from_numpy(label[at[:, 0]].astype(np.int64))
 
 
 def test_surface_stays_as_it_was() -> None:
