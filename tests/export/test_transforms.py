@@ -10,6 +10,7 @@ import torch
 from PIL import Image as Pillow
 
 from roundview.camera import Cameras
+from roundview.export.files import write_json, write_png
 from roundview.export.transforms import (
     cameras_from_transforms,
     load_views,
@@ -128,8 +129,9 @@ def test_smaller_pictures_have_smaller_focal_lengths() -> None:
         ({"frames": [{"transform_matrix": [["a"] * 4] * 4}]}, "matrix of numbers"),
         ({"frames": [{"transform_matrix": [[float("nan")] * 4] * 4}]}, "finite"),
         ({"frames": [{"transform_matrix": torch.diag(torch.ones(4) * 2).tolist()}]}, "no rotation"),
-        ({"cx": 4.5}, "cx is 4.5"),
-        ({"cy": 0.5}, "cy is 0.5"),
+        ({"cx": 4.5}, r"cx is 4\.5"),
+        ({"cy": 0.5}, r"cy is 0\.5"),
+        ({"cx": 6.5}, r"axis at \(6\.5, 2\) lies outside of 6x4"),
         ({"fl_y": 9.0}, "not square"),
         ({"fl_x": -5.0, "fl_y": -5.0}, "positive"),
         ({"fl_x": "5"}, "must be a number"),
@@ -205,8 +207,8 @@ def test_depth_and_normals_return_with_sixteen_bits(tmp_path: Path) -> None:
         assert opened.getpixel((2, 3)) * scale == pytest.approx(float(views.depth[1, 3, 2]), 1e-4)
 
 
-def test_names_may_lack_their_suffix_and_pictures_their_alpha(tmp_path: Path) -> None:
-    Pillow.new("RGB", (6, 4), (255, 0, 0)).save(tmp_path / "r_0.png")
+def test_names_may_lack_their_suffix(tmp_path: Path) -> None:
+    Pillow.new("RGBA", (6, 4), (255, 0, 0, 255)).save(tmp_path / "r_0.png")
     frames = [{"file_path": "./r_0", "transform_matrix": IN_FRONT}]
     (tmp_path / "transforms_train.json").write_text(json.dumps(transforms(frames=frames)))
     views = load_views(tmp_path)
@@ -223,14 +225,14 @@ def test_names_may_lack_their_suffix_and_pictures_their_alpha(tmp_path: Path) ->
         ([{"file_path": "/etc/passwd", "transform_matrix": IN_FRONT}], "outside"),
         ([{"transform_matrix": IN_FRONT}], "no file_path"),
         ([{"file_path": "text.png", "transform_matrix": IN_FRONT}], r"text\.png"),
-        ([{"file_path": f, "transform_matrix": IN_FRONT} for f in ("a.png", "b.png")], "differ"),
+        ([{"file_path": f, "transform_matrix": IN_FRONT} for f in ("a.png", "b.png")], "are 8x4"),
         ("none", "no list of frames"),
         ([], "no frames"),
     ],
 )
 def test_broken_folders_are_refused(frames: Any, message: str, tmp_path: Path) -> None:  # noqa: ANN401
-    Pillow.new("RGB", (6, 4)).save(tmp_path / "a.png")
-    Pillow.new("RGB", (8, 4)).save(tmp_path / "b.png")
+    Pillow.new("RGBA", (6, 4)).save(tmp_path / "a.png")
+    Pillow.new("RGBA", (8, 4)).save(tmp_path / "b.png")
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "transforms.json").write_text(json.dumps(transforms(frames=frames)))
     with pytest.raises(ValueError, match=message):
@@ -238,7 +240,88 @@ def test_broken_folders_are_refused(frames: Any, message: str, tmp_path: Path) -
 
 
 def test_a_folder_without_cameras_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"holds no transforms\.json"):
+    with pytest.raises(ValueError, match=r"holds no posed pictures: neither transforms\.json"):
+        load_views(tmp_path)
+
+
+def write_pictures(views: Views, folder: Path, names: list[str], *, alpha: bool = True) -> None:
+    rgba = torch.cat([views.straight_rgb(), views.alpha[..., None]], dim=-1)
+    for name, picture in zip(names, rgba, strict=True):
+        write_png(folder / name, picture if alpha else picture[..., :3])
+
+
+def assert_same_views(got: Views, wanted: Views) -> None:
+    torch.testing.assert_close(got.alpha, wanted.alpha, rtol=0, atol=0.51 / 255)
+    torch.testing.assert_close(got.rgb, wanted.rgb, rtol=0, atol=1.51 / 255)
+    torch.testing.assert_close(got.cameras.world_from_camera, wanted.cameras.world_from_camera)
+    torch.testing.assert_close(got.cameras.focal_px, wanted.cameras.focal_px)
+    assert got.cameras.size_hw == wanted.cameras.size_hw
+
+
+def zup_frames(views: Views, names: list[str]) -> list[dict[str, Any]]:
+    """Poses as Blender and nerfstudio have them: +Z up, worked here with (x, y, z) = (x, -z, y)."""
+    frames = transforms_from_cameras(views.cameras, names)["frames"]
+    for frame in frames:
+        x, y, z, w = frame["transform_matrix"]
+        frame["transform_matrix"] = [x, [-value for value in z], y, w]
+    return frames
+
+
+def test_a_scene_of_nerfstudio_gives_the_same_views(tmp_path: Path) -> None:
+    """Its world is +Z up, the lens stands in each frame, the masks are pictures of their own."""
+    views = random_views()
+    names = [f"images/frame_{at:05d}.png" for at in range(3)]
+    write_pictures(views, tmp_path, names, alpha=False)
+    frames = zup_frames(views, names)
+    focal = float(views.cameras.focal_px[0])
+    for at, frame in enumerate(frames):
+        frame["mask_path"] = f"masks/{at}.png"
+        frame |= {"fl_x": focal, "fl_y": focal, "cx": 3.0, "cy": 2.0, "w": 6, "h": 4}
+        write_png(tmp_path / "masks" / f"{at}.png", views.alpha[at, ..., None].expand(-1, -1, 3))
+    extra = {"applied_transform": [[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0]]}
+    file = {"camera_model": "OPENCV", "k1": 0.0, "k2": 0.0, **extra, "frames": frames}
+    write_json(tmp_path / "transforms.json", file)
+    assert_same_views(load_views(tmp_path), views)
+
+
+def test_a_scene_of_blender_gives_the_same_views(tmp_path: Path) -> None:
+    views = random_views()
+    write_pictures(views, tmp_path, [f"train/r_{at}.png" for at in range(3)])
+    frames = zup_frames(views, [f"./train/r_{at}" for at in range(3)])
+    angle = 2 * math.atan(6 / 2 / float(views.cameras.focal_px[0]))
+    write_json(tmp_path / "transforms_train.json", {"camera_angle_x": angle, "frames": frames})
+    assert_same_views(load_views(tmp_path), views)
+    # Cameras from below, whose own up axes would not tell: the layout itself has +Z up.
+    below = [frame | {"rotation": 0.1} for frame in frames[2:]]
+    write_json(tmp_path / "transforms_train.json", {"camera_angle_x": angle, "frames": below})
+    assert_same_views(load_views(tmp_path), views[2])
+
+
+def test_an_axis_off_the_middle_cuts_the_pictures(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A camera that saw columns 0 to 3 of 6 has its axis at 3 of 4: two columns round it stay."""
+    views = random_views()
+    write_pictures(views, tmp_path, ["0.png", "1.png", "2.png"])
+    for name in ("0.png", "1.png", "2.png"):
+        with Pillow.open(tmp_path / name) as opened:
+            cut = opened.crop((0, 0, 4, 4))
+        cut.save(tmp_path / name)
+    file = transforms_from_cameras(views.cameras, ["0.png", "1.png", "2.png"]) | {"w": 4}
+    write_json(tmp_path / "transforms.json", file)
+    got = load_views(tmp_path)
+    assert got.cameras.size_hw == (4, 2)
+    torch.testing.assert_close(got.cameras.focal_px, views.cameras.focal_px)
+    torch.testing.assert_close(got.alpha, views.alpha[:, :, 2:4], rtol=0, atol=0.51 / 255)
+    assert "cut to 2x4" in caplog.text
+
+
+def test_pictures_without_a_subject_are_refused(tmp_path: Path) -> None:
+    views = random_views()
+    write_pictures(views, tmp_path, ["0.png", "1.png", "2.png"], alpha=False)
+    file = transforms_from_cameras(views.cameras, ["0.png", "1.png", "2.png"])
+    write_json(tmp_path / "transforms.json", file)
+    with pytest.raises(ValueError, match=r"0\.png has neither alpha nor a mask.*cut it out"):
         load_views(tmp_path)
 
 

@@ -24,11 +24,12 @@ from ..frames import (
 from ..image import composite
 from ..views import Views
 from .files import atomic_directory, read_json, read_png, write_json, write_png
+from .posed_pictures import Lens, centred_pictures, picture_file, read_rgba
 
 Json = dict[str, Any]
 _NERFSTUDIO_KEYS = ("camera_model", "applied_transform", "orientation_override")
 _LENSES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "perspective")
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+_BLENDER_FILES = ("transforms_train.json",)  # NeRF's synthetic scenes, always z up
 
 
 def transforms_from_cameras(cameras: Cameras, file_paths: Sequence[str]) -> Json:
@@ -69,7 +70,7 @@ def cameras_from_transforms(transforms: Json, *, size_hw: tuple[int, int] | None
         raise ValueError("transforms has no frames")
     if not all(isinstance(frame, dict) for frame in frames):
         raise ValueError("transforms has frames that are not JSON objects")
-    lenses = [_lens({**transforms, **frame}, size_hw) for frame in frames]
+    lenses = [_plain(_lens({**transforms, **frame}, size_hw)) for frame in frames]
     sizes = {size for size, _ in lenses}
     if len(sizes) > 1:
         raise ValueError(f"all frames must share one size, got {sorted(sizes)} (height, width)")
@@ -122,18 +123,34 @@ def save_views(
 def load_views(
     directory: Path | str, *, background: tuple[float, float, float] = (1.0, 1.0, 1.0)
 ) -> Views:
-    """Read posed pictures, composited over `background`.
+    """Read posed pictures, composited over `background`; the layout is recognised.
+
+    Ours and nerfstudio's `transforms.json`, the `transforms_train.json` of NeRF's synthetic scenes
+    (Blender), or COLMAP's text model (see `colmap`). The subject is what alpha or the mask of each
+    picture says. Pictures that `Cameras` cannot describe are cut and resampled (`posed_pictures`).
 
     Args:
-        directory: A folder with `transforms.json` (or `transforms_train.json`), or that file.
-        background: The colour to composite over. Pictures without alpha count as opaque.
+        directory: A folder, or its JSON file.
+        background: The colour to composite over.
 
     Raises:
-        ValueError: If a file is missing or broken, or the cameras are not ours to use; see
-            `cameras_from_transforms`.
+        ValueError: If a file is missing or broken, pictures have neither alpha nor masks, or a lens
+            distorts by over a pixel.
     """
-    file = _transforms_file(Path(directory))
+    path = Path(directory)
+    file = _transforms_file(path)
+    if file is None:
+        from .colmap import find_model, load_colmap_views  # noqa: PLC0415  it may not be needed
+
+        if find_model(path) is None:
+            raise ValueError(
+                f"{path} holds no posed pictures: neither transforms.json, transforms_train.json, "
+                "nor COLMAP's cameras.txt and images.txt"
+            )
+        return load_colmap_views(path, background=background)
     transforms = read_json(file)
+    if file.name in _BLENDER_FILES:
+        transforms = {"world_up": "z"} | transforms
     try:
         return _views(file, transforms, background)
     except ValueError as error:
@@ -144,29 +161,47 @@ def _views(file: Path, transforms: Json, background: tuple[float, float, float])
     frames = transforms.get("frames")
     if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
         raise ValueError("it has no list of frames")
-    pictures = [_rgba(_picture(file.parent, frame, "file_path")) for frame in frames]
-    sizes = {tuple(picture.shape[:2]) for picture in pictures}
-    if len(sizes) > 1:
-        raise ValueError(f"the pictures differ in size: {sorted(sizes)} (height, width)")
-    h, w = sizes.pop() if sizes else (0, 0)
-    cameras = cameras_from_transforms(transforms, size_hw=(h, w))
-    rgba = torch.stack(pictures)
+    if not frames:
+        raise ValueError("transforms has no frames")
+    pictures = [_rgba(file.parent, frame) for frame in frames]
+    sizes = [(int(picture.shape[0]), int(picture.shape[1])) for picture in pictures]
+    lenses = [
+        _of_picture(_lens({**transforms, **frame}, size), size)
+        for frame, size in zip(frames, sizes, strict=True)
+    ]
+    rgba, focal = centred_pictures(pictures, lenses)
+    h, w = rgba.shape[1:3]
+    fitted = {"w": w, "h": h, "cx": w / 2, "cy": h / 2}
+    told = [
+        frame | fitted | {"fl_x": focal_px, "fl_y": focal_px}
+        for frame, focal_px in zip(frames, focal.tolist(), strict=True)
+    ]
+    cameras = cameras_from_transforms({**transforms, "frames": told})
+    rgb = composite(rgba[..., :3], rgba[..., 3], background)
+    if any(size != (h, w) for size in sizes):
+        return Views(rgb, rgba[..., 3], cameras)
+    return Views(rgb, rgba[..., 3], cameras, *_geometry(file.parent, transforms, frames))
+
+
+def _geometry(
+    folder: Path, transforms: Json, frames: list[Json]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Read depth and normals, where every frame has them."""
     depth = normal = None
     if all("depth_file_path" in frame for frame in frames) and "depth_scale" in transforms:
         scale = _number(transforms, "depth_scale") * 65535
-        planes = [_picture(file.parent, frame, "depth_file_path") for frame in frames]
+        planes = [read_png(_named(folder, frame, "depth_file_path")) for frame in frames]
         depth = torch.stack(planes)[..., 0] * scale
     if all("normal_file_path" in frame for frame in frames):
-        packed = [_picture(file.parent, frame, "normal_file_path") for frame in frames]
+        packed = [read_png(_named(folder, frame, "normal_file_path")) for frame in frames]
         normal = _unpacked(torch.stack(packed)[..., :3])
         if transforms.get("world_up") == "z":
             normal = yup_points_from_zup(normal)
-    rgb = composite(rgba[..., :3], rgba[..., 3], background)
-    return Views(rgb, rgba[..., 3], cameras, depth, normal)
+    return depth, normal
 
 
-def _lens(frame: Json, size_hw: tuple[int, int] | None) -> tuple[tuple[int, int], float]:
-    """Read the size and the focal length of one frame, and refuse what `Cameras` cannot hold."""
+def _lens(frame: Json, size_hw: tuple[int, int] | None) -> Lens:
+    """Read the lens of one frame, and refuse what is no pinhole."""
     h, w = (int(_number(frame, key)) if key in frame else 0 for key in ("h", "w"))
     if not (h and w):
         if size_hw is None:
@@ -174,30 +209,49 @@ def _lens(frame: Json, size_hw: tuple[int, int] | None) -> tuple[tuple[int, int]
                 'transforms has no "w" and "h", and the size of the pictures is unknown'
             )
         h, w = size_hw
-    focal = _focal(frame, h, w)
-    for key, middle in (("cx", w / 2), ("cy", h / 2)):
-        if key in frame and abs(_number(frame, key) - middle) > 1:
-            raise ValueError(
-                f"{key} is {frame[key]}, over a pixel off the middle ({middle:g}); crop the "
-                "pictures so that the optical axis is in the middle"
-            )
+    focal_xy = _focal(frame, h, w)
+    centre = [_number(frame, k) if k in frame else n / 2 for k, n in (("cx", w), ("cy", h))]
     model = frame.get("camera_model", "OPENCV")
     if model not in _LENSES or frame.get("is_fisheye"):
         raise ValueError(f"camera_model {model!r} is not a pinhole camera; undistort the pictures")
-    corner = math.hypot(w, h) / 2 / focal
+    corner = math.hypot(w, h) / 2 / focal_xy[1]
     powers = {"k1": 3, "k2": 5, "k3": 7, "k4": 9, "p1": 2, "p2": 2}
-    shift_px = focal * sum(
+    shift_px = focal_xy[1] * sum(
         abs(_number(frame, key)) * corner**power for key, power in powers.items() if key in frame
     )
     if shift_px > 1:
         raise ValueError(
             f"the lens distorts by {shift_px:.1f} px at the corners; undistort the pictures first"
         )
-    return (h, w), focal
+    return Lens((h, w), focal_xy, (centre[0], centre[1]))
 
 
-def _focal(frame: Json, h: int, w: int) -> float:
-    """Find the focal length in pixels; both directions must agree within a pixel at the rim."""
+def _of_picture(lens: Lens, size_hw: tuple[int, int]) -> Lens:
+    """Scale a lens to a picture that was made smaller or larger."""
+    (h, w), (new_h, new_w) = lens.size_hw, size_hw
+    if abs(w * new_h / h - new_w) > 1:
+        raise ValueError(f"the pictures are {new_w}x{new_h}, but transforms says {w}x{h}")
+    return lens.resized(size_hw)
+
+
+def _plain(lens: Lens) -> tuple[tuple[int, int], float]:
+    """Give size and focal length, of a lens that needs no pictures to be cut."""
+    if lens.off_centre_px > 1:
+        (h, w), (x, y) = lens.size_hw, lens.centre_xy
+        raise ValueError(
+            f"cx is {x:g} and cy is {y:g}, over a pixel off the middle ({w / 2:g}, {h / 2:g}); "
+            "crop the pictures so that the optical axis is in the middle"
+        )
+    if lens.off_square_px > 1:
+        raise ValueError(
+            f"pixels are not square (fl_x {lens.focal_xy[0]}, fl_y {lens.focal_xy[1]}); resize the "
+            "pictures"
+        )
+    return lens.size_hw, lens.focal_xy[1]
+
+
+def _focal(frame: Json, h: int, w: int) -> tuple[float, float]:
+    """Find the focal lengths in pixels; a missing one is as the other."""
     found = {}
     for axis, size in (("x", w), ("y", h)):
         if f"fl_{axis}" in frame:
@@ -211,10 +265,7 @@ def _focal(frame: Json, h: int, w: int) -> float:
         raise ValueError('transforms has neither "fl_x" nor "camera_angle_x"')
     if not all(focal > 0 and math.isfinite(focal) for focal in found.values()):
         raise ValueError(f"focal lengths must be positive, got {found}")
-    fl_x, fl_y = found.get("x", found.get("y", 0.0)), found.get("y", found.get("x", 0.0))
-    if abs(fl_x / fl_y - 1) * max(h, w) / 2 > 1:
-        raise ValueError(f"pixels are not square (fl_x {fl_x}, fl_y {fl_y}); resize the pictures")
-    return fl_y
+    return found.get("x", found.get("y", 0.0)), found.get("y", found.get("x", 0.0))
 
 
 def _number(frame: Json, key: str) -> float:
@@ -265,36 +316,23 @@ def _fitted(cameras: Cameras, size_hw: tuple[int, int]) -> Cameras:
     return cameras.resized(size_hw)
 
 
-def _transforms_file(path: Path) -> Path:
+def _transforms_file(path: Path) -> Path | None:
     if path.is_file():
         return path
-    for name in ("transforms.json", "transforms_train.json"):
-        if (path / name).is_file():
-            return path / name
-    raise ValueError(f"{path} holds no transforms.json")
+    files = [path / name for name in ("transforms.json", *_BLENDER_FILES)]
+    return next((file for file in files if file.is_file()), None)
 
 
-def _picture(folder: Path, frame: Json, key: str) -> Tensor:
-    """Read a frame's picture; the name may lack its suffix, and must not lead out of the folder."""
+def _named(folder: Path, frame: Json, key: str) -> Path:
     name = frame.get(key)
     if not isinstance(name, str) or not name:
         raise ValueError(f"a frame has no {key}")
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"{key} {name!r} lies outside of {folder}")
-    if not path.is_file():
-        found = [file for s in _SUFFIXES if (file := path.with_name(path.name + s)).is_file()]
-        if not found:
-            raise ValueError(f"the picture {name!r} is missing")
-        path = found[0]
-    return read_png(path)
+    return picture_file(folder, name, key)
 
 
-def _rgba(picture: Tensor) -> Tensor:
-    if picture.shape[-1] == 4:
-        return picture
-    rgb = picture.expand(*picture.shape[:2], 3)
-    return torch.cat([rgb, torch.ones_like(rgb[..., :1])], dim=-1)
+def _rgba(folder: Path, frame: Json) -> Tensor:
+    mask = _named(folder, frame, "mask_path") if frame.get("mask_path") else None
+    return read_rgba(_named(folder, frame, "file_path"), mask)
 
 
 def _packed(normal: Tensor) -> Tensor:
