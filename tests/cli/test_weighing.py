@@ -1,6 +1,8 @@
 import json
+from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from roundview.cli import run
 from roundview.weights import Card, list_cards
@@ -34,3 +36,25 @@ def test_missing_weights_are_exit_code_3(
     monkeypatch.setattr("roundview.weights.list_cards", lambda *_: [gone])
     assert run(["weights", "verify", "orbit-small"]) == 3
     assert "roundview train orbit-small" in capsys.readouterr().err
+
+
+def test_parity_prints_the_errors_of_every_output(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    golden = repository / "tests" / "golden"
+    files = [str(golden / f"mvdream_unet.{kind}.safetensors") for kind in ("weights", "io")]
+    assert run(["weights", "parity", *files]) == 0
+    assert json.loads(capsys.readouterr().out)["eps"] < 1e-5
+
+
+def test_parity_fails_when_an_output_is_off(
+    tmp_path: Path, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    golden = repository / "tests" / "golden"
+    fields = load_file(golden / "mvdream_unet.io.safetensors")
+    save_file({**fields, "eps": fields["eps"] + 1e-3}, tmp_path / "io.safetensors")
+    weights = str(golden / "mvdream_unet.weights.safetensors")
+    assert run(["weights", "parity", weights, str(tmp_path / "io.safetensors")]) == 1
+    assert "over the tolerance: eps" in capsys.readouterr().err
+    assert run(["weights", "parity", weights, str(tmp_path / "none")]) == 2
+    assert "is no file" in capsys.readouterr().err

@@ -1,11 +1,13 @@
-"""`roundview weights`: what is shipped, under which licence, and whether it is whole."""
+"""`roundview weights`: what is shipped, under which licence, whether it is whole and right."""
 
 import json
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-weights = typer.Typer(help="List, show or verify weights.", no_args_is_help=True)
+weights = typer.Typer(help="List, show, verify or prove weights.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="A card's name, a card's file or a folder of cards.")]
 
 
@@ -47,3 +49,24 @@ def verify(
     for card in list_cards() if name is None else named(name):
         check(card)
         print(f"{card.name}: whole")
+
+
+@weights.command("parity")
+def parity(
+    weights: Annotated[Path, typer.Argument(help="Safetensors in the original key layout.")],
+    io: Annotated[Path, typer.Argument(help="Safetensors with inputs and the original's outputs.")],
+) -> int:
+    """Run our network on an original's inputs and print how far the outputs are apart, as JSON."""
+    for path in (weights, io):
+        if not path.is_file():
+            raise ValueError(f"{path} is no file")
+    from ..parity import check_parity, read_fixture  # noqa: PLC0415  imports torch and diffusers
+
+    found = check_parity(read_fixture(weights, io))
+    print(json.dumps({name: error for name, (error, _) in found.items()}))
+    # NaN fails too.
+    wrong = {name for name, (error, most) in found.items() if not error <= most}
+    if not wrong:
+        return 0
+    print(f"roundview: over the tolerance: {', '.join(sorted(wrong))}", file=sys.stderr)
+    return 1
