@@ -185,6 +185,9 @@ def _visible(
 def _seen(mesh: Mesh, texels: Texels, groups: list[_Group], settings: Baking) -> _Seen:
     """Take the weighted mean of pictures, then add what drawings of it lack against them."""
     rgb, confidence = _mean(texels, groups, None)
+    if bool((confidence > 0).any()):
+        # Texels that no view sees lie beside others at outlines; black would pull those up.
+        rgb = torch.where((confidence > 0)[:, None], rgb, rgb[confidence > 0].mean(dim=0))
     for _ in range(settings.redraws if groups else 0):
         picture, _ = _picture(texels, rgb)
         drawn = replace(mesh, texture=Texture(picture), vertex_rgb=None)
@@ -196,7 +199,7 @@ def _seen(mesh: Mesh, texels: Texels, groups: list[_Group], settings: Baking) ->
 
 
 def _mean(
-    texels: Texels, groups: list[_Group], pictures: list[Float[Tensor, "n h w 4"]] | None
+    texels: Texels, groups: list[_Group], pictures: list[Float[Tensor, "... 4"]] | None
 ) -> tuple[Float[Tensor, "p 3"], Float[Tensor, " p"]]:
     """Blend the groups' own pictures, or others in their place; give the best confidence too."""
     total = np.zeros((len(texels), 5), np.float32)

@@ -33,13 +33,16 @@ class Baking:
         tolerance: How far behind the surface a point still counts as seen, world units.
         gutter_px: How far colours spread beyond the charts, texels.
         redraws: How often the textured mesh is drawn from the cameras and what is missing against
-            the pictures is added; each time costs about as much as the first painting, twice.
+            the pictures is added. On scans seen from 24 sides at 256 px one redraw raised held-out
+            views by 6 dB on their own surface and by 0.1 dB inside the outlines of a fitted one;
+            more of them raised the former only.
         rim: Width of the strip inside the trusted pictures' outlines and depth edges over which
             they give way to the others, world units.
         fade: How far beyond the rim the others keep the shift of colour that makes them meet the
             trusted ones there, world units.
         visibility: "depth" looks into depth maps of the mesh; "rays" casts a ray to each texel,
-            which is exact and slow, and takes the package embreex.
+            which is exact, takes the package embreex and three times as long. On scans it was worth
+            0.03 dB, as texels next to depth edges hardly count anyway.
     """
 
     sharpness: float = 3.0
@@ -47,7 +50,7 @@ class Baking:
     grazing: float = 0.4
     tolerance: float = 0.006
     gutter_px: int = 8
-    redraws: int = 2
+    redraws: int = 1
     rim: float = 0.015
     fade: float = 0.25
     visibility: Literal["depth", "rays"] = "depth"
