@@ -32,6 +32,7 @@ from .discs_project_numba import (
     numbers,
     plus,
     times,
+    turned,
 )
 
 (SUM_U, SUM_UX, SUM_UY, SUM_V, SUM_VX, SUM_VY, SUM_W, SUM_WX, SUM_WY, SUM_Z) = range(10)
@@ -130,83 +131,88 @@ def _shape_backward_block(work, camera):  # noqa: ANN001, ANN202
     focal = cam[15]
     for lane in range(LANES):
         seen = _get(work, lane, SLOT_USED) > _ZERO
-        c = in_camera(work, lane, cam)
+        x, y, z = in_camera(work, lane, cam)
         # The zero gradient of what is not seen would be lost at a depth of 0.
-        z = c[2] if seen else _ONE
+        c = (x, y, z if seen else _ONE)
         t_u, t_v, n, _, _ = axes(work, lane, cam)
         s_u, s_v = work[lane + _U(SCALE_U)], work[lane + _U(SCALE_V)]
-        p, q, z_0 = cross(t_v, c), cross(c, t_u), dot(n, c)
-        by_u, by_v = _ONE / (s_u * focal), _ONE / (s_v * focal)
-        d_u = (_get(work, lane, SUM_UX) * by_u, _get(work, lane, SUM_UY) * by_u, _ZERO)
-        d_v = (_get(work, lane, SUM_VX) * by_v, _get(work, lane, SUM_VY) * by_v, _ZERO)
-        d_log_u, d_log_v = -dot(d_u, p), -dot(d_v, q)
+        d_u, d_v, d_log_u, d_log_v, d_x, d_y = _slopes_back(work, lane, focal, (t_u, t_v, n, c))
         # U's slope is t_v x c, V's is c x t_u.
         d_tv, d_tu = cross(c, d_u), cross(d_v, c)
         d_c = plus(cross(d_u, t_v), cross(t_u, d_v))
-        # Where the centre and the middle of the screen Gaussian appear.
-        sum_u, sum_v, sum_w = (
-            _get(work, lane, SUM_U),
-            _get(work, lane, SUM_V),
-            _get(work, lane, SUM_W),
-        )
+        # Where the middle of the screen Gaussian appears, and with it the centre.
         g_x, g_y = -_TWO * _get(work, lane, SUM_X), -_TWO * _get(work, lane, SUM_Y)
-        d_x = g_x - (p[0] * by_u * sum_u + q[0] * by_v * sum_v + n[0] / focal * sum_w)
-        d_y = g_y - (p[1] * by_u * sum_u + q[1] * by_v * sum_v + n[1] / focal * sum_w)
-        a, b = (
-            (t_u[0] * s_u, t_u[1] * s_u, t_u[2] * s_u),
-            (t_v[0] * s_v, t_v[1] * s_v, t_v[2] * s_v),
-        )
-        ax, ay, bx, by = across(a, b, (c[0], c[1], z), focal)
-        k = -_ONE / (z * z - a[2] * a[2] - b[2] * b[2])
-        pull_a, pull_b = k * (ax * g_x + ay * g_y), k * (bx * g_x + by * g_y)
-        # The determinant below the middle's fraction gains this.
-        d_rest = k * (a[2] * pull_a + b[2] * pull_b)
-        slope_x, slope_y = c[0] / z, c[1] / z
-        along = focal * k * (slope_x * g_x + slope_y * g_y)
-        d_a = (
-            focal * k * a[2] * g_x,
-            focal * k * a[2] * g_y,
-            pull_a - _TWO * a[2] * d_rest - along * a[2],
-        )
-        d_b = (
-            focal * k * b[2] * g_x,
-            focal * k * b[2] * g_y,
-            pull_b - _TWO * b[2] * d_rest - along * b[2],
-        )
+        a, b = times(t_u, s_u), times(t_v, s_v)
+        d_a, d_b, d_slope_x, d_slope_y, d_z = _middle_back(a, b, c, focal, g_x, g_y)
         d_tu, d_tv = plus(d_tu, times(d_a, s_u)), plus(d_tv, times(d_b, s_v))
-        d_log_u, d_log_v = d_log_u + dot(d_a, a), d_log_v + dot(d_b, b)
-        lean = focal * k * (a[2] * a[2] + b[2] * b[2])
-        d_slope_x, d_slope_y = focal * d_x - lean * g_x, focal * d_y - lean * g_y
+        d_slope_x += focal * (g_x + d_x)
+        d_slope_y += focal * (g_y + d_y)
         # W at the centre is n . c / z, the depth on the plane n . c / W.
-        d_w0 = sum_w / z
+        d_w0 = _get(work, lane, SUM_W) / c[2]
         along_n = d_w0 + _get(work, lane, SUM_Z)
-        d_z = _get(work, lane, SLOT_DEPTH) + _TWO * z * d_rest - d_w0 * z_0 / z
-        d_z -= (d_slope_x * slope_x + d_slope_y * slope_y) / z
-        d_c = plus(d_c, (d_slope_x / z, d_slope_y / z, d_z))
+        d_z += _get(work, lane, SLOT_DEPTH) - d_w0 * dot(n, c) / c[2]
+        d_z -= (d_slope_x * c[0] + d_slope_y * c[1]) / (c[2] * c[2])
+        d_c = plus(d_c, (d_slope_x / c[2], d_slope_y / c[2], d_z))
         d_c = plus(d_c, times(n, along_n))
-        towards = _ONE if z_0 < _ZERO else -_ONE
-        n_x, n_y = _get(work, lane, SLOT_NORMAL), _get(work, lane, SLOT_NORMAL + 1)
-        n_z = _get(work, lane, SLOT_NORMAL + 2)
-        d_n = (
-            towards * (cam[0] * n_x + cam[1] * n_y + cam[2] * n_z)
-            + along_n * c[0]
-            + _get(work, lane, SUM_WX) / focal,
-            towards * (cam[3] * n_x + cam[4] * n_y + cam[5] * n_z)
-            + along_n * c[1]
-            + _get(work, lane, SUM_WY) / focal,
-            towards * (cam[6] * n_x + cam[7] * n_y + cam[8] * n_z) + along_n * z,
-        )
+        d_n = plus(_normal_back(work, lane, cam, dot(n, c)), times(c, along_n))
         # What turning about each of the disc's own axes gains.
         _add(work, lane, LEAN, dot(d_tv, n) - dot(d_n, t_v), seen)
         _add(work, lane, LEAN + 16, dot(d_n, t_u) - dot(d_tu, n), seen)
         _add(work, lane, LEAN + 32, dot(d_tu, t_v) - dot(d_tv, t_u), seen)
-        _add(work, lane, D_SCALE, d_log_u, seen)
-        _add(work, lane, D_SCALE + 16, d_log_v, seen)
+        _add(work, lane, D_SCALE, d_log_u + dot(d_a, a), seen)
+        _add(work, lane, D_SCALE + 16, d_log_v + dot(d_b, b), seen)
         _add(work, lane, D_CENTRE, d_c[0] * cam[0] + d_c[1] * cam[3] + d_c[2] * cam[6], seen)
         _add(work, lane, D_CENTRE + 16, d_c[0] * cam[1] + d_c[1] * cam[4] + d_c[2] * cam[7], seen)
         _add(work, lane, D_CENTRE + 32, d_c[0] * cam[2] + d_c[1] * cam[5] + d_c[2] * cam[8], seen)
         opacity = work[lane + _U(OPACITY_IN)]
         _add(work, lane, D_LOGIT, (opacity - _ONE) * _get(work, lane, SUM), seen)
+
+
+@njit(forceinline=True)
+def _slopes_back(work, lane, focal, disc):  # noqa: ANN001, ANN202
+    """Give the gradients of U's and V's rays, of both log scales, and of the centre's place.
+
+    The centre's place in the picture gains what U, V and W lose when all pixels move by as much.
+    """
+    t_u, t_v, n, c = disc
+    p, q = cross(t_v, c), cross(c, t_u)
+    by_u = _ONE / (work[lane + _U(SCALE_U)] * focal)
+    by_v = _ONE / (work[lane + _U(SCALE_V)] * focal)
+    d_u = (_get(work, lane, SUM_UX) * by_u, _get(work, lane, SUM_UY) * by_u, _ZERO)
+    d_v = (_get(work, lane, SUM_VX) * by_v, _get(work, lane, SUM_VY) * by_v, _ZERO)
+    u, v = by_u * _get(work, lane, SUM_U), by_v * _get(work, lane, SUM_V)
+    w = _get(work, lane, SUM_W) / focal
+    d_x, d_y = -(p[0] * u + q[0] * v + n[0] * w), -(p[1] * u + q[1] * v + n[1] * w)
+    return d_u, d_v, -dot(d_u, p), -dot(d_v, q), d_x, d_y
+
+
+@njit(forceinline=True)
+def _middle_back(a, b, c, focal, g_x, g_y):  # noqa: ANN001, ANN202
+    """Give the gradients of both deviations, of the centre's slopes, and of depth.
+
+    The middle is k (a_z A + b_z B) off the centre, where A and B are the deviations in the picture
+    and k = -1 / (z^2 - a_z^2 - b_z^2).
+    """
+    ax, ay, bx, by = across(a, b, c, focal)
+    k = -_ONE / (c[2] * c[2] - a[2] * a[2] - b[2] * b[2])
+    pull_a, pull_b = k * (ax * g_x + ay * g_y), k * (bx * g_x + by * g_y)
+    # What the number below the fraction gains.
+    d_rest = k * (a[2] * pull_a + b[2] * pull_b)
+    zoom = focal * k
+    along = zoom * (c[0] * g_x + c[1] * g_y) / c[2]
+    d_a = (zoom * a[2] * g_x, zoom * a[2] * g_y, pull_a - a[2] * (_TWO * d_rest + along))
+    d_b = (zoom * b[2] * g_x, zoom * b[2] * g_y, pull_b - b[2] * (_TWO * d_rest + along))
+    lean = zoom * (a[2] * a[2] + b[2] * b[2])
+    return d_a, d_b, -lean * g_x, -lean * g_y, _TWO * c[2] * d_rest
+
+
+@njit(forceinline=True)
+def _normal_back(work, lane, cam, facing):  # noqa: ANN001, ANN202
+    """Give the gradient of the normal in the camera, from what was drawn of it and from W."""
+    x, y = _get(work, lane, SLOT_NORMAL), _get(work, lane, SLOT_NORMAL + 1)
+    shown = turned(cam, (x, y, _get(work, lane, SLOT_NORMAL + 2)))
+    by_ray = (_get(work, lane, SUM_WX) / cam[15], _get(work, lane, SUM_WY) / cam[15], _ZERO)
+    return plus(times(shown, _ONE if facing < _ZERO else -_ONE), by_ray)
 
 
 @njit

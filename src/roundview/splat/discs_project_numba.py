@@ -117,13 +117,9 @@ def _plate_block(work, camera, size_hw):  # noqa: ANN001, ANN202
         s_u, s_v = work[lane + _U(SCALE_U)], work[lane + _U(SCALE_V)]
         p, q = cross(t_v, c), cross(c, t_u)
         z_0 = dot(n, c)
-        a, b = (
-            (t_u[0] * s_u, t_u[1] * s_u, t_u[2] * s_u),
-            (t_v[0] * s_v, t_v[1] * s_v, t_v[2] * s_v),
-        )
+        a, b = times(t_u, s_u), times(t_v, s_v)
         ax, ay, bx, by = across(a, b, c, focal)
-        leaning, flat = a[2] * a[2] + b[2] * b[2], _ONE / (z * z)
-        k = -_ONE / (z * z - leaning)
+        k = -_ONE / (z * z - a[2] * a[2] - b[2] * b[2])
         x, y = focal * c[0] / z + half_w, focal * c[1] / z + half_h
         m_x, m_y = x + k * (a[2] * ax + b[2] * bx), y + k * (a[2] * ay + b[2] * by)
         towards = _ONE if z_0 < _ZERO else -_ONE
@@ -144,38 +140,49 @@ def _plate_block(work, camera, size_hw):  # noqa: ANN001, ANN202
         keep(work, lane, NORMAL, towards * (cam[0] * n[0] + cam[3] * n[1] + cam[6] * n[2]))
         keep(work, lane, NORMAL + 1, towards * (cam[1] * n[0] + cam[4] * n[1] + cam[7] * n[2]))
         keep(work, lane, NORMAL + 2, towards * (cam[2] * n[0] + cam[5] * n[1] + cam[8] * n[2]))
-        # The circle of the power where alpha ends, as an ellipse in the picture.
-        power = work[lane + _U(_POWER)]
-        level, blur = _TWO * max(power, _ZERO), math.sqrt(max(power, _ZERO))
-        rest = z * z - level * leaning
-        whole = rest * flat < _LEAST_REST
-        share = level / rest
-        e_x, e_y = -share * (a[2] * ax + b[2] * bx), -share * (a[2] * ay + b[2] * by)
-        xx = e_x * e_x + share * (ax * ax + bx * bx)
-        xy = e_x * e_y + share * (ax * ay + bx * by)
-        yy = e_y * e_y + share * (ay * ay + by * by)
-        e_x, e_y = x + e_x, y + e_y
-        off = math.sqrt((e_x - m_x) * (e_x - m_x) + (e_y - m_y) * (e_y - m_y))
-        xx, xy, yy, det = _rounded(xx, xy, yy, blur + off + _SLACK_PX)
-        # A circle that reaches behind the camera may show anywhere.
-        everywhere = _TWO * (half_w * half_w + half_h * half_h)
-        e_x, e_y = half_w if whole else e_x, half_h if whole else e_y
-        xx, yy = everywhere if whole else xx, everywhere if whole else yy
-        xy, det = _ZERO if whole else xy, everywhere * everywhere if whole else det
-        reach_x, reach_y = math.sqrt(xx), math.sqrt(yy)
-        inside = (e_x + reach_x > _ZERO) & (e_x - reach_x < _TWO * half_w)
-        inside &= (e_y + reach_y > _ZERO) & (e_y - reach_y < _TWO * half_h)
-        seen = inside & (z - math.sqrt(leaning) > _NEAR) & (power >= _ZERO) & (det < _INFINITE)
-        at = lane + _U(COVER)
-        work[at + _U(16 * project.MIDDLE_X)] = e_x
-        work[at + _U(16 * project.MIDDLE_Y)] = e_y
-        work[at + _U(16 * project.SHEAR)] = xy / yy
-        work[at + _U(16 * project.SHARP_X)] = math.sqrt(yy / det)
-        work[at + _U(16 * project.SHARP_Y)] = _ONE / reach_y
-        work[at + _U(16 * project.DEPTH)] = z if seen else _INFINITE
-        work[at + _U(16 * project.REACH_X)] = reach_x
-        work[at + _U(16 * project.REACH_Y)] = reach_y
-        work[at + _U(16 * project.POWER_MAX)] = _ONE
+        _cover(work, lane, (half_w, half_h), (x, y, z), (m_x, m_y), (ax, ay, a[2], bx, by, b[2]))
+
+
+@njit(forceinline=True)
+def _cover(work, lane, half, centre, middle, deviations):  # noqa: ANN001, ANN202
+    """Write an ellipse round all that a disc and its screen Gaussian reach."""
+    half_w, half_h = half
+    x, y, z = centre
+    ax, ay, az, bx, by, bz = deviations
+    leaning = az * az + bz * bz
+    power = work[lane + _U(_POWER)]
+    level, blur = _TWO * max(power, _ZERO), math.sqrt(max(power, _ZERO))
+    # The circle of the power where alpha ends, as an ellipse in the picture.
+    rest = z * z - level * leaning
+    whole = rest < _LEAST_REST * z * z
+    share = level / rest
+    e_x, e_y = -share * (az * ax + bz * bx), -share * (az * ay + bz * by)
+    xx = e_x * e_x + share * (ax * ax + bx * bx)
+    xy = e_x * e_y + share * (ax * ay + bx * by)
+    yy = e_y * e_y + share * (ay * ay + by * by)
+    e_x, e_y = x + e_x, y + e_y
+    off_x, off_y = e_x - middle[0], e_y - middle[1]
+    off = math.sqrt(off_x * off_x + off_y * off_y)
+    xx, xy, yy, det = _rounded(xx, xy, yy, blur + off + _SLACK_PX)
+    # A circle that reaches behind the camera may show anywhere.
+    everywhere = _TWO * (half_w * half_w + half_h * half_h)
+    e_x, e_y = half_w if whole else e_x, half_h if whole else e_y
+    xx, yy = everywhere if whole else xx, everywhere if whole else yy
+    xy, det = _ZERO if whole else xy, everywhere * everywhere if whole else det
+    reach_x, reach_y = math.sqrt(xx), math.sqrt(yy)
+    inside = (e_x + reach_x > _ZERO) & (e_x - reach_x < _TWO * half_w)
+    inside &= (e_y + reach_y > _ZERO) & (e_y - reach_y < _TWO * half_h)
+    seen = inside & (z - math.sqrt(leaning) > _NEAR) & (power >= _ZERO) & (det < _INFINITE)
+    at = lane + _U(COVER)
+    work[at + _U(16 * project.MIDDLE_X)] = e_x
+    work[at + _U(16 * project.MIDDLE_Y)] = e_y
+    work[at + _U(16 * project.SHEAR)] = xy / yy
+    work[at + _U(16 * project.SHARP_X)] = math.sqrt(yy / det)
+    work[at + _U(16 * project.SHARP_Y)] = _ONE / reach_y
+    work[at + _U(16 * project.DEPTH)] = z if seen else _INFINITE
+    work[at + _U(16 * project.REACH_X)] = reach_x
+    work[at + _U(16 * project.REACH_Y)] = reach_y
+    work[at + _U(16 * project.POWER_MAX)] = _ONE
 
 
 @njit(forceinline=True)
