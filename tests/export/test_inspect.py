@@ -1,5 +1,6 @@
 """Claims about inspection: overlap worked by hand, and files that tell what is in them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from roundview.export.glb import save_glb
 from roundview.export.inspect import inspect, load_mesh, uv_overlap, validate_glb
 from roundview.export.obj import save_obj
 from roundview.export.ply import save_ply, save_splats
+from roundview.export.spz import save_spz
+from roundview.export.web_splat import save_splat
 from roundview.gaussians import Gaussians
 from roundview.mesh import Mesh, Texture
 
@@ -94,8 +97,8 @@ def test_splats_are_counted(tmp_path: Path) -> None:
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"not a \.glb, \.obj or \.ply"):
-        load_mesh(tmp_path / "x.stl")
+    with pytest.raises(ValueError, match=r"not a \.glb, \.obj, \.ply, \.stl, \.splat or \.spz"):
+        load_mesh(tmp_path / "x.fbx")
 
 
 def test_the_validator_finds_errors(tmp_path: Path) -> None:
@@ -120,3 +123,26 @@ def test_without_the_validator_nothing_is_claimed(
     monkeypatch.setenv("ROUNDVIEW_GLTF_VALIDATOR", str(tmp_path / "nowhere"))
     assert validate_glb(tmp_path / "x.glb") is None
     assert inspect(tmp_path / "x.glb")["validator"] is None
+
+
+@pytest.mark.parametrize("save", [save_splats, save_splat, save_spz])
+def test_splats_are_described_in_any_format(
+    save: Callable[[Gaussians, Path], None], tmp_path: Path
+) -> None:
+    suffix = {"save_splats": ".ply", "save_splat": ".splat", "save_spz": ".spz"}[save.__name__]
+    cloud = Gaussians(
+        torch.tensor([[0.0, 0, 0], [1, 2, 4]]),
+        torch.zeros(2, 3),
+        torch.tensor([[1.0, 0, 0, 0]] * 2),
+        torch.zeros(2),
+        torch.zeros(2, 1, 3),
+    )
+    save(cloud, tmp_path / f"g{suffix}")
+    assert inspect(tmp_path / f"g{suffix}") == {
+        "format": "splats",
+        "gaussians": 2,
+        "sh_degree": 0,
+        "bounds": [[0, 0, 0], [1, 2, 4]],
+    }
+    with pytest.raises(ValueError, match="holds splats, not a mesh"):
+        load_mesh(tmp_path / f"g{suffix}")

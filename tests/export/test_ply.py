@@ -149,3 +149,17 @@ def test_five_rest_coefficients_make_no_sense(tmp_path: Path) -> None:
     (tmp_path / "g.ply").write_text(header)
     with pytest.raises(ValueError, match="5 f_rest"):
         load_splats(tmp_path / "g.ply")
+
+
+def test_plyfile_reads_the_same(tmp_path: Path) -> None:
+    plyfile = pytest.importorskip("plyfile", reason="pip install plyfile")
+    gaussians = random_gaussians(20, 4)
+    save_splats(gaussians, tmp_path / "g.ply")
+    vertex = plyfile.PlyData.read(str(tmp_path / "g.ply"))["vertex"]
+    for names, values in (
+        (("x", "y", "z"), gaussians.centre),
+        (("rot_0", "rot_1", "rot_2", "rot_3"), gaussians.quat_wxyz),
+        (("f_rest_0", "f_rest_1", "f_rest_2"), gaussians.sh[:, 1:, 0]),
+        (("opacity",), gaussians.opacity_logit[:, None]),
+    ):
+        np.testing.assert_array_equal(np.stack([vertex[name] for name in names], -1), values)

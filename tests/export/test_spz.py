@@ -152,7 +152,11 @@ def test_what_niantic_wrote_is_read_in_our_frame() -> None:
         (gzip.compress(b"NGSP" + struct.pack("<IIBBBB", 2, 0, 4, 12, 0, 0)), "degree 4"),
         (gzip.compress(b"NGSP" + struct.pack("<IIBBBB", 3, 0, 0, 12, 2, 0)), "extensions"),
         (gzip.compress(b"NGSP" + struct.pack("<IIBBBB", 2, 9, 0, 12, 0, 0)), "before all"),
-        (gzip.compress(b"NGSP" + bytes(80))[:-12], "no whole gzip stream"),
+        (gzip.compress(b"NGSP" + struct.pack("<IIBBBB", 2, 2**31, 0, 12, 0, 0)), "it claims"),
+        (
+            gzip.compress(b"NGSP" + struct.pack("<IIBBBB", 2, 9, 0, 12, 0, 0) + bytes(171))[:-12],
+            "no whole gzip stream",
+        ),
     ],
 )
 def test_broken_files_are_refused(data: bytes, wrong: str, tmp_path: Path) -> None:

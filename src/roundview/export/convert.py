@@ -6,10 +6,9 @@ import torch
 
 from ..gaussians import Gaussians
 from ..mesh import Mesh
-from .glb import save_glb
-from .inspect import load_mesh
-from .obj import save_obj
-from .ply import is_splats, load_splats, save_ply, save_splats
+from .glb import load_glb, save_glb
+from .obj import load_obj, save_obj
+from .ply import is_splats, load_ply, load_splats, save_ply, save_splats
 from .spz import load_spz, save_spz
 from .stl import load_stl, save_stl
 from .three_mf import save_3mf
@@ -35,12 +34,11 @@ def load_any(path: Path | str) -> Mesh | Gaussians:
     suffix = path.suffix.lower()
     if suffix == ".ply" and is_splats(path):
         return load_splats(path)
-    readers = {".splat": load_splat, ".spz": load_spz, ".stl": load_stl}
-    if suffix in readers:
-        return readers[suffix](path)
-    if suffix not in (".glb", ".obj", ".ply"):
-        raise ValueError(f"{path} is not a .glb, .obj, .ply, .stl, .splat or .spz file")
-    return load_mesh(path)
+    readers = {".glb": load_glb, ".obj": load_obj, ".ply": load_ply, ".stl": load_stl}
+    readers |= {".splat": load_splat, ".spz": load_spz}
+    if suffix not in readers:
+        raise ValueError(f"{path} is not a {_listed([*readers])} file")
+    return readers[suffix](path)
 
 
 def save_as(

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..gaussians import Gaussians
 from ..mesh import Mesh, bounds, mesh_health
-from .glb import load_glb
-from .obj import load_obj
-from .ply import is_splats, load_ply, load_splats
+from .convert import load_any
 
 Json = dict[str, Any]
 
@@ -28,7 +27,7 @@ require(folder).validateBytes(data, {uri: file, maxIssues: 100}).then(
 
 
 def inspect(path: Path | str) -> Json:
-    """Describe a GLB, OBJ or PLY file.
+    """Describe a GLB, OBJ, PLY, STL, .splat or .spz file.
 
     Returns:
         For a mesh: format, faces, vertices, watertight, shells, degenerate_faces,
@@ -36,22 +35,22 @@ def inspect(path: Path | str) -> Json:
         bounds (lowest and highest corner), uv_overlap (see `uv_overlap`, null without texture
         coordinates), texture_size ([width, height] or null) and validator (see `validate_glb`; null
         for other files and where it is not installed).
-        For splats: format, gaussians, sh_degree and bounds of the centres.
+        For splats: format ("splats", whatever the file), gaussians, sh_degree and bounds of the
+        centres.
 
     Raises:
         ValueError: If the file cannot be read or is of another kind.
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix == ".ply" and is_splats(path):
-        gaussians = load_splats(path)
+    mesh = load_any(path)
+    if isinstance(mesh, Gaussians):
         return {
             "format": "splats",
-            "gaussians": len(gaussians),
-            "sh_degree": gaussians.sh_degree,
-            "bounds": bounds(gaussians.centre).tolist() if len(gaussians) else None,
+            "gaussians": len(mesh),
+            "sh_degree": mesh.sh_degree,
+            "bounds": bounds(mesh.centre).tolist() if len(mesh) else None,
         }
-    mesh = load_mesh(path)
     texture = mesh.texture
     h, w = (1024, 1024) if texture is None else texture.rgb.shape[:2]
     return {
@@ -65,16 +64,15 @@ def inspect(path: Path | str) -> Json:
 
 
 def load_mesh(path: Path | str) -> Mesh:
-    """Read a mesh from a GLB, OBJ or PLY file.
+    """Read a mesh from a GLB, OBJ, PLY or STL file.
 
     Raises:
-        ValueError: If the file cannot be read or is of another kind.
+        ValueError: If the file cannot be read or holds no mesh.
     """
-    path = Path(path)
-    readers = {".glb": load_glb, ".obj": load_obj, ".ply": load_ply}
-    if path.suffix.lower() not in readers:
-        raise ValueError(f"{path} is not a .glb, .obj or .ply file")
-    return readers[path.suffix.lower()](path)
+    mesh = load_any(path)
+    if isinstance(mesh, Gaussians):
+        raise ValueError(f"{path} holds splats, not a mesh")
+    return mesh
 
 
 def uv_overlap(mesh: Mesh, *, size_hw: tuple[int, int]) -> float:

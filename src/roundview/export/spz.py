@@ -27,7 +27,8 @@ _HAS_EXTENSIONS = 0x2
 _COLOUR_SCALE = 0.15  # of the degree-0 coefficient, so that colours beyond [0, 1] fit
 _SH_BITS = (5, 4)  # of degree 1, and of those above: the format's defaults
 _MOST_BITS = 16  # chosen by us: an asset of size 1 keeps 1/131072, a hundredth of a pixel at 1024
-_MAX_BYTES = 4_000_000_000
+_MOST = 10_000_000  # Gaussians; as Niantic's reader: a small gzip may claim any number
+_LONGEST = 9 + 1 + 3 + 3 + 4 + 45  # bytes a Gaussian, with colour of degree 3
 _ROOT_HALF = math.sqrt(0.5)
 
 
@@ -83,11 +84,18 @@ def load_spz(path: Path | str) -> Gaussians:
 
 
 def _unzipped(packed: bytes) -> bytes:
+    """Decompress as much as the header says there is."""
     if packed[:4] == b"NGSP":
         raise ValueError("it is SPZ version 4 or later; versions 2 and 3 are read")
     try:
         with gzip.open(io.BytesIO(packed)) as stream:
-            return stream.read(_MAX_BYTES)
+            head = stream.read(_HEADER.size)
+            if len(head) < _HEADER.size or head[:4] != b"NGSP":
+                raise ValueError("it is not an SPZ file")
+            count = _HEADER.unpack(head)[2]
+            if count > _MOST:
+                raise ValueError(f"it claims {count} Gaussians; up to {_MOST} are read")
+            return head + stream.read(count * _LONGEST)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"it is no whole gzip stream ({error})") from error
 
@@ -108,11 +116,7 @@ class _Bytes:
 
 
 def _unpacked(data: bytes) -> Gaussians:
-    if len(data) < _HEADER.size:
-        raise ValueError("it is not an SPZ file")
-    magic, version, count, degree, bits, flags, _ = _HEADER.unpack(data[: _HEADER.size])
-    if magic != _MAGIC:
-        raise ValueError("it is not an SPZ file")
+    _, version, count, degree, bits, flags, _ = _HEADER.unpack(data[: _HEADER.size])
     if version not in (2, 3):
         raise ValueError(f"it is SPZ version {version}; versions 2 and 3 are read")
     if degree > 3 or bits > 23:
