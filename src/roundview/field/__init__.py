@@ -1,0 +1,1 @@
+"""Shapes as functions of space, optimised against pictures."""
