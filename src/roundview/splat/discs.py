@@ -27,9 +27,15 @@ from torch import Tensor
 
 from ..camera import Cameras, project
 from ..gaussians import Gaussians
-from ..rotation import rotation_from_quat, sh_basis
+from ..rotation import rotation_from_quat
 from ..views import Views
-from .render import ALPHA_MAX, ALPHA_MIN, NEAR, TRANSMITTANCE_MIN
+from .render import (
+    ALPHA_MAX,
+    ALPHA_MIN,
+    NEAR,
+    TRANSMITTANCE_MIN,
+    _rgb_towards,  # pyright: ignore[reportPrivateUsage]  one colour for both primitives
+)
 
 MEDIAN_LIGHT = 0.5
 """The median depth is that of the last disc that more than this share of the light reaches."""
@@ -216,12 +222,6 @@ def _plates(gaussians: Gaussians, camera: Cameras) -> _Plates:
         normal=turn[..., 2] * towards[:, None],
         axes=torch.cat([across, in_depth], dim=-1),
     )
-
-
-def _rgb_towards(gaussians: Gaussians, camera: Cameras) -> Float[Tensor, "g 3"]:
-    direction = torch.nn.functional.normalize(gaussians.centre - camera.origin, dim=-1)
-    basis = sh_basis(direction, gaussians.sh_degree)
-    return (0.5 + (basis[..., None] * gaussians.sh).sum(dim=-2)).clamp(min=0)
 
 
 def _box(

@@ -8,10 +8,6 @@ its gradient there, as in `tiles_numba.py`: threads share nothing, and the sums 
 # pyright: reportMissingParameterType=false
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 from ..kernels import njit
 from .discs_gradient_numba import SLOT_USED
@@ -44,6 +40,7 @@ from .discs_tiles_numba import (
     reached,
     start_tile,
 )
+from .lanes_numba import load, total
 from .pairs_numba import ELLIPSE_SHIFT, FIRST_BAND, LAST_BAND, LAST_SHIFT, OPENS, SIDE
 from .render import ALPHA_MAX, ALPHA_MIN, NEAR, TRANSMITTANCE_MIN
 
@@ -229,29 +226,5 @@ def _draw_tile_backward(state, sums, plates, bounds, listed, corner, first_z, sl
 @njit(forceinline=True)
 def _add_to_slot(sums, slots, at, opens):  # noqa: ANN001, ANN202
     for k in range(_U(SLOT_USED)):
-        total = _sum_of_lanes(sums, k * _LANES)  # pyright: ignore[reportCallIssue]
-        slots[at, k] = total if opens else slots[at, k] + total
-
-
-@intrinsic
-def _sum_of_lanes(context, array, index):  # noqa: ANN001, ANN202
-    """Add up 16 numbers of a float32 array from `index` on, halving them four times.
-
-    Written in LLVM's language, because a loop over so few numbers is never vectorised.
-    """
-    del context
-    signature = types.float32(array, index)
-
-    def generate(context, builder, signature, arguments):  # noqa: ANN001, ANN202
-        data = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0]).data
-        kind = ir.VectorType(ir.FloatType(), 16)
-        at = builder.bitcast(builder.gep(data, [arguments[1]]), kind.as_pointer())
-        function = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(ir.FloatType(), [ir.FloatType(), kind]),
-            "llvm.vector.reduce.fadd.v16f32",
-        )
-        zero = ir.Constant(ir.FloatType(), -0.0)
-        return builder.call(function, [zero, builder.load(at, align=4)], fastmath=("reassoc",))
-
-    return signature, generate
+        here = total(load(sums, k * _LANES))
+        slots[at, k] = here if opens else slots[at, k] + here
