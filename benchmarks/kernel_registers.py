@@ -31,9 +31,9 @@ BACK = [*[NUMBERS] * 6, WHOLE, *[NUMBERS] * 7, *[SIZE] * 4]
 KERNELS: list[tuple[Any, list[str], dict[str, int], int]] = [
     (project_kernel, [*[NUMBERS] * 8, *[SIZE] * 3], {"TERMS": 1, "BLOCK": 128}, 4),
     (project_kernel, [*[NUMBERS] * 8, *[SIZE] * 3], {"TERMS": 16, "BLOCK": 128}, 4),
-    (count_kernel, [NUMBERS, NUMBERS, WHOLE, *[SIZE] * 3], {"TILE": 16, "BLOCK": 128}, 4),
-    (pair_kernel, [*PAIRS, SHORT, WHOLE, *[SIZE] * 4], {"TILE": 16, "BLOCK": 128}, 4),
-    (pair_kernel, [*PAIRS, WHOLE, WHOLE, *[SIZE] * 4], {"TILE": 16, "BLOCK": 128}, 4),
+    (count_kernel, [NUMBERS, NUMBERS, WHOLE, *[SIZE] * 3], {"TILE": 16, "BLOCK": 64}, 1),
+    (pair_kernel, [*PAIRS, SHORT, WHOLE, *[SIZE] * 4], {"TILE": 16, "BLOCK": 64}, 1),
+    (pair_kernel, [*PAIRS, WHOLE, WHOLE, *[SIZE] * 4], {"TILE": 16, "BLOCK": 64}, 1),
     (draw_kernel, [NUMBERS, WHOLE, LONG, *[NUMBERS] * 5, *[SIZE] * 2], TILE, 2),
     (draw_backward_kernel, [NUMBERS, WHOLE, LONG, LONG, *[NUMBERS] * 7, *[SIZE] * 2], TILE, 1),
     (sum_slots_kernel, [NUMBERS, LONG, WHOLE, NUMBERS, SIZE], {"BLOCK": 32, "CHUNK": 4}, 4),
@@ -47,12 +47,26 @@ KERNELS: list[tuple[Any, list[str], dict[str, int], int]] = [
 ]
 
 
-def compiled(kernel: Any, kinds: list[str], constants: dict[str, int], warps: int) -> Any:  # noqa: ANN401  Triton's
-    """Compile one kernel whose arrays begin at multiples of 16 bytes, as torch's do."""
+def compiled(
+    kernel: Any,  # noqa: ANN401  Triton's
+    kinds: list[str],
+    constants: dict[str, int],
+    warps: int,
+    *,
+    ones: bool,
+) -> Any:  # noqa: ANN401  Triton's
+    """Compile one kernel whose arrays begin at multiples of 16 bytes, as torch's do.
+
+    `ones` makes all sizes 1: Triton compiles that apart, with a constant in place of the argument.
+    """
     left = iter(kinds)
     signature = {
         name: "constexpr" if name in constants else next(left) for name in kernel.arg_names
     }
+    if ones:
+        sizes = [name for name, kind in signature.items() if kind == SIZE]
+        constants = constants | dict.fromkeys(sizes, 1)
+        signature = signature | dict.fromkeys(sizes, "constexpr")
     aligned = {
         (at,): [["tt.divisibility", 16]]
         for at, kind in enumerate(signature.values())
@@ -82,7 +96,8 @@ def main() -> None:
     for kernel, kinds, constants, warps in KERNELS:
         if not kernel.__module__.endswith(sys.argv[1] if len(sys.argv) > 1 else ""):
             continue
-        done = compiled(kernel, kinds, constants, warps)
+        compiled(kernel, kinds, constants, warps, ones=True)
+        done = compiled(kernel, kinds, constants, warps, ones=False)
         registers, spilled = resources(done.asm["cubin"])
         print(f"{done.metadata.name} {constants} {warps} warps: {registers} registers", flush=True)
         if spilled:

@@ -93,7 +93,7 @@ def gradients(scene: Tensors, size_hw: tuple[int, int], backend: reference.Backe
 def test_kernel_and_reference_agree(
     kind: str, device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scenes, most, size_hw = (1, 7, (21, 19)) if device.type == "cpu" else (20, 300, (83, 75))
+    scenes, most, size_hw = (1, 5, (21, 19)) if device.type == "cpu" else (20, 300, (83, 75))
     lit = 0.0
     for seed in range(scenes):
         scene = draw_scene(kind, seed, most)
@@ -116,8 +116,9 @@ def test_kernel_and_reference_agree(
 
 
 def test_the_same_bytes_come_out_twice(device: torch.device) -> None:
-    size_hw = (18, 20) if device.type == "cpu" else (200, 301)
-    scene = draw_scene("huge", 2, 4 if device.type == "cpu" else 5000)
+    # Only a GPU could bring them into disorder.
+    size_hw, most = ((9, 17), 3) if device.type == "cpu" else ((200, 301), 5000)
+    scene = draw_scene("ordinary", 0, most)
     scene = tuple(value.to(device) for value in scene)
     first, second = (gradients(scene, size_hw, "triton") for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))

@@ -15,6 +15,7 @@ from ..gaussians import Gaussians
 from ..views import Views
 from . import tiles_triton as tiles
 from .colour_triton import sh_backward_kernel
+from .jit_triton import is_interpreted
 from .pairs_triton import count_kernel, pair_kernel
 from .project_back_triton import project_backward_kernel
 from .project_triton import project_kernel
@@ -26,6 +27,8 @@ TILE = 16
 _DRAW = {"TILE": TILE, "CHUNK": 32, "num_warps": 2}
 _DRAW_BACKWARD = {"TILE": TILE, "CHUNK": 32, "num_warps": 1}
 _BLOCK = 128
+# One warp: its loops go on until all its ellipses are done, and it must not wait for others.
+_PAIR = {"TILE": TILE, "BLOCK": 64, "num_warps": 1}
 _SUM = {"BLOCK": 32, "CHUNK": 4, "num_warps": 4}
 
 
@@ -52,7 +55,7 @@ def render_gaussians_triton(
         gaussians.sh,
     )
     for field in fields:
-        interpreted = triton.knobs.runtime.interpret and field.device.type == "cpu"
+        interpreted = field.device.type == "cpu" and is_interpreted(tiles.draw_kernel)
         if not (field.is_cuda or interpreted) or field.dtype != torch.float32:
             raise ValueError(
                 f"backend 'triton' takes float32 tensors on a GPU, got {field.dtype} on "
@@ -179,9 +182,8 @@ def _sort_into_tiles(
     h, w = scene.size_hw
     tile_count = n * triton.cdiv(h, TILE) * triton.cdiv(w, TILE)
     counts = torch.zeros(total, dtype=torch.int32, device=device)
-    programs = (triton.cdiv(total, _BLOCK),)
-    constants = {"TILE": TILE, "BLOCK": _BLOCK}
-    _launch(count_kernel, programs, records, depths, counts, total, h, w, **constants)
+    programs = (triton.cdiv(total, _PAIR["BLOCK"]),)
+    _launch(count_kernel, programs, records, depths, counts, total, h, w, **_PAIR)
     order = depths.sort(stable=True).indices
     sorted_counts = counts[order]
     ends = sorted_counts.cumsum(0)
@@ -192,7 +194,7 @@ def _sort_into_tiles(
     keys = torch.full((pairs,), tile_count, dtype=short, device=device)
     owners = torch.empty(pairs, dtype=torch.int32, device=device)
     arguments = (records, order, ends, counts, keys, owners, total, max(total // max(n, 1), 1))
-    _launch(pair_kernel, programs, *arguments, h, w, **constants)
+    _launch(pair_kernel, programs, *arguments, h, w, **_PAIR)
     keys, slot = keys.sort(stable=True)
     tile = torch.arange(tile_count, dtype=short, device=device)
     bounds = torch.zeros(tile_count + 1, dtype=torch.int64, device=device)

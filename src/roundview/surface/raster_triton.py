@@ -50,8 +50,9 @@ def rasterize_triton(
             there are too many faces and cameras.
     """
     vertices, faces = mesh.vertices.detach().float(), mesh.faces.contiguous()
-    interpreted = triton.knobs.runtime.interpret and vertices.device.type == "cpu"
-    if not (vertices.is_cuda or interpreted):
+    # Settled when the kernels were defined.
+    compiled = isinstance(draw_kernel, triton.runtime.JITFunction)
+    if not (vertices.is_cuda or (vertices.device.type == "cpu" and not compiled)):
         raise ValueError(f"the mesh must be on a GPU, it is on {vertices.device}; use raster.py")
     n, f, (h, w) = len(cameras), len(faces), cameras.size_hw
     if n * f >= 2**31:
