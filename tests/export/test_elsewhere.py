@@ -1,4 +1,4 @@
-"""Claims about our GLB in other people's programs: three.js in Chromium, and Blender.
+"""Claims about our files in other people's programs: three.js in Chromium, and Blender.
 
 Each runs where the program is installed: `npm install --no-save three`, a Chromium on the path,
 `pip install bpy`.
@@ -19,8 +19,10 @@ import pytest
 import torch
 from fakes import block
 
+from roundview.export.convert import save_as
 from roundview.export.files import read_png
 from roundview.export.glb import save_glb
+from roundview.export.three_mf import save_3mf
 from roundview.mesh import Mesh, Texture
 
 THREE = Path("node_modules/three").absolute()
@@ -40,7 +42,7 @@ PAGE = """<!DOCTYPE html>
 <script type="importmap">{"imports": {"three": "/three/build/three.module.js"}}</script>
 <script type="module">
 import * as THREE from "three";
-import { GLTFLoader } from "/three/examples/jsm/loaders/GLTFLoader.js";
+import { LOADER } from "/three/examples/jsm/loaders/MODULE.js";
 const renderer = new THREE.WebGLRenderer({antialias: true, preserveDrawingBuffer: true});
 renderer.setSize(SIZE, SIZE);
 document.body.appendChild(renderer.domElement);
@@ -50,10 +52,16 @@ scene.add(new THREE.AmbientLight("white", Math.PI));
 const camera = new THREE.PerspectiveCamera(49.13, 1, 0.1, 10);
 camera.position.set(...EYE);
 camera.lookAt(0, 0, 0);
-new GLTFLoader().load("/asset.glb", (gltf) => {
-  scene.add(gltf.scene);
-  renderer.render(scene, camera);
-  document.title = "drawn";
+new LOADER().load("/FILE", (loaded) => {
+  const asset = loaded.scene ?? loaded;
+  if ("FILE".endsWith(".3mf")) {  // +Z up, 80 mm tall, standing on the plate
+    asset.rotation.x = -Math.PI / 2;
+    asset.scale.setScalar(1 / 80);
+    asset.position.y = -0.5;
+  }
+  scene.add(asset);
+  // Again and again: some loaders finish before their pictures are decoded.
+  renderer.setAnimationLoop(() => renderer.render(scene, camera));
 });
 </script>
 """
@@ -103,8 +111,14 @@ def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     server.server_close()
 
 
-def screenshot(folder: Path, address: str, eye: tuple[float, float, float]) -> torch.Tensor:
-    page = PAGE.replace("SIZE", str(SIZE)).replace("EYE", str(list(eye)))
+def screenshot(
+    folder: Path, address: str, eye: tuple[float, float, float], *, file: str = "asset.glb"
+) -> torch.Tensor:
+    """Draw the file from there, looking at the origin."""
+    loader = {".glb": ("GLTFLoader", "GLTFLoader"), ".3mf": ("ThreeMFLoader", "3MFLoader")}
+    name, module = loader[Path(file).suffix]
+    page = PAGE.replace("SIZE", str(SIZE)).replace("EYE", str(list(eye))).replace("FILE", file)
+    page = page.replace("LOADER", name).replace("MODULE", module)
     (folder / "index.html").write_text(page)
     picture = folder / "seen.png"
     assert CHROMIUM is not None
@@ -133,6 +147,23 @@ def test_three_js_shows_the_photographed_side_towards_plus_z(
     folder, address = served
     save_glb(sided(), folder / "asset.glb", quantize=quantize)
     front = screenshot(folder, address, (0.0, 0.0, 1.5))
+    assert_front(front)
+    assert colour_at(screenshot(folder, address, (1.5, 0.0, 0.0)), 0.5, 0.5) == pytest.approx(
+        GREEN, abs=0.03
+    )
+    assert colour_at(screenshot(folder, address, (0.0, 0.0, -1.5)), 0.5, 0.5) == pytest.approx(
+        BLUE, abs=0.03
+    )
+
+
+@pytest.mark.slow
+def test_three_js_shows_the_texture_of_a_3mf(served: tuple[Path, str]) -> None:
+    folder, address = served
+    save_3mf(sided(), folder / "asset.3mf")
+    assert_front(screenshot(folder, address, (0.0, 0.0, 1.5), file="asset.3mf"))
+
+
+def assert_front(front: torch.Tensor) -> None:
     # The front is 0.6 by 1, 1.25 away: half of the height of the picture is 0.571 there.
     tall = (front.mean(dim=-1) < 0.9).any(dim=1).nonzero()
     assert int(tall.max() - tall.min()) == pytest.approx(SIZE * 0.5 / 0.571, abs=3)
@@ -143,19 +174,14 @@ def test_three_js_shows_the_photographed_side_towards_plus_z(
         (0.05, 0.5): (1.0, 1.0, 1.0),
     }.items():
         assert colour_at(front, x, y) == pytest.approx(wanted, abs=0.03)
-    assert colour_at(screenshot(folder, address, (1.5, 0.0, 0.0)), 0.5, 0.5) == pytest.approx(
-        GREEN, abs=0.03
-    )
-    assert colour_at(screenshot(folder, address, (0.0, 0.0, -1.5)), 0.5, 0.5) == pytest.approx(
-        BLUE, abs=0.03
-    )
 
 
 BLENDER = """
 import json, sys
 import bpy
 bpy.ops.wm.read_factory_settings(use_empty=True)
-bpy.ops.import_scene.gltf(filepath=sys.argv[-1])
+read = bpy.ops.wm.usd_import if sys.argv[-1].endswith(".usdz") else bpy.ops.import_scene.gltf
+read(filepath=sys.argv[-1])
 meshes = [one for one in bpy.data.objects if one.type == "MESH"]
 corners = [tuple(one.matrix_world @ v.co) for one in meshes for v in one.data.vertices]
 nodes = [n for m in bpy.data.materials if m.use_nodes for n in m.node_tree.nodes]
@@ -173,14 +199,16 @@ print("FOUND" + json.dumps({
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("bpy") is None, reason="pip install bpy")
-@pytest.mark.parametrize("quantize", [False, True])
-def test_blender_finds_one_upright_mesh_with_its_texture(quantize: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["b.glb", "small.glb", "b.usdz"])
+def test_blender_finds_one_upright_mesh_with_its_texture(name: str, tmp_path: Path) -> None:
+    if name == "b.usdz":
+        pytest.importorskip("pxr", reason="pip install roundview[usd]")
     mesh = sided()
     # Taller above than below, further to the front than to the back.
     moved = Mesh(mesh.vertices + torch.tensor([0.0, 0.2, 0.1]), mesh.faces, mesh.uv, mesh.texture)
-    save_glb(moved, tmp_path / "b.glb", quantize=quantize)
+    save_as(moved, tmp_path / name, quantize=name == "small.glb")
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", BLENDER, str(tmp_path / "b.glb")],
+        [sys.executable, "-W", "ignore", "-c", BLENDER, str(tmp_path / name)],
         capture_output=True,
         text=True,
         timeout=300,
