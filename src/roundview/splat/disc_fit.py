@@ -41,25 +41,34 @@ _FIT = FitSettings()
 class DiscFit:
     """Settings of a fit by discs.
 
+    The weights were tried on three scans of the training objects (24 views of 128 px, 300 steps,
+    16 unseen views): without the added terms the mean angle between drawn and true normals is 25 to
+    36 degrees, with them 10 to 17, and the pictures lose less than 0.1 dB. They lie 0.4 to 0.8 dB
+    below those of `fit_gaussians`.
+
     Attributes:
         fit: Everything that a fit of Gaussians has too. The perceptual term, exposures and the
             weights of opacity and scale are not used here.
         normal_weight: Of the normal consistency. The paper's 0.05 stands beside a colour term of
-            weight about 1; that of `FitSettings` is 10.
+            weight about 1; that of `FitSettings` is 10. Half of our weight leaves 1 to 2 degrees
+            more and gains 0.1 dB; the paper's ratio, 0.5, is this half.
         normal_from: Share of the steps before the normals count (7,000 of the paper's 30,000).
         distortion_weight: Of the distortion, in squares of half the width of what all cameras see.
+            100 costs 0.5 dB on one of the scans, and 5 dB where few discs are still translucent
+            when it sets in; 1,000 costs 2 to 3 dB.
         distortion_from: Share of the steps before it counts (3,000 of the paper's 30,000).
-        median_share: Of the median in the depth whose normals are compared.
+        median_share: Of the median in the depth whose normals are compared: all of it for single
+            objects, as in the paper. The mean depth instead leaves 2 degrees more.
         thickness: Third deviation over the longest of the other two. Discs have none; what draws
             or exports the result as Gaussians needs one.
     """
 
     fit: FitSettings = _FIT
-    normal_weight: float = 0.5
+    normal_weight: float = 1.0
     normal_from: float = 7 / 30
     distortion_weight: float = 10.0
     distortion_from: float = 3 / 30
-    median_share: float = 0.0
+    median_share: float = 1.0
     thickness: float = 1e-3
 
 
