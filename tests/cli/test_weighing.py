@@ -2,6 +2,8 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from checkpoints_tiny import zero123_state
 from safetensors.torch import load_file, save_file
 
 from roundview.cli import run
@@ -58,3 +60,15 @@ def test_parity_fails_when_an_output_is_off(
     assert "over the tolerance: eps" in capsys.readouterr().err
     assert run(["weights", "parity", weights, str(tmp_path / "none")]) == 2
     assert "is no file" in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_imported_with_a_card(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"state_dict": zero123_state()}, tmp_path / "z.ckpt")
+    out = str(tmp_path / "out")
+    assert run(["weights", "import", str(tmp_path / "z.ckpt"), "--kind", "zero123", "-o", out]) == 0
+    assert "z.safetensors" in capsys.readouterr().out
+    assert run(["weights", "verify", out]) == 0
+    assert run(["weights", "import", str(tmp_path / "z.ckpt"), "--kind", "svd", "-o", out]) == 2
+    assert "a video UNet has a vector" in capsys.readouterr().err

@@ -51,6 +51,25 @@ def verify(
         print(f"{card.name}: whole")
 
 
+@weights.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="A .safetensors, .ckpt, .pt, .pth or .bin file.")],
+    kind: Annotated[
+        str, typer.Option(help="zero123, svd, sv3d, hi3d, mvdream, imagedream, isotropic3d ...")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")],
+    name: Annotated[str | None, typer.Option(help="Of the card; the file's own.")] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Keep float32; half precision else.")
+    ] = False,
+) -> None:
+    """Turn a public checkpoint in its original layout into safetensors with a card."""
+    from ..importing import import_checkpoint  # noqa: PLC0415  imports torch and diffusers
+
+    card = import_checkpoint(file, kind, output, half=not full, name=name)
+    print(f"wrote {card.path} ({card.facts['bytes'] / 1e9:.2f} GB) and its card")
+
+
 @weights.command("parity")
 def parity(
     weights: Annotated[Path, typer.Argument(help="Safetensors in the original key layout.")],

@@ -3,6 +3,7 @@
 Wang and Shi, "ImageDream: Image-Prompt Multi-view Diffusion for 3D Generation", 2023.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -110,6 +111,36 @@ class ImageDreamUNet(nn.Module):
         names = {f"views.{ours}": original for ours, original in inner.names.items()}
         names |= {name: name for name in self.state_dict() if name.startswith("image_embed.")}
         return Layout(names, frozenset(f"views.{ours}" for ours in inner.flat))
+
+
+def resampler_shape_from_state(
+    state: Mapping[str, Tensor], *, head_width: int = 64
+) -> ResamplerShape:
+    """Read a resampler's sizes off its tensors.
+
+    Args:
+        state: Names from `latents` on.
+        head_width: Channels of a head, which the tensors do not tell.
+
+    Raises:
+        ValueError: If this is no resampler.
+    """
+    try:
+        inner = int(state["layers.0.0.to_q.weight"].shape[0])
+        width = int(state["latents"].shape[2])
+        shape = ResamplerShape(
+            features=int(state["proj_in.weight"].shape[1]),
+            width=width,
+            depth=1 + max(int(n.split(".")[1]) for n in state if n.startswith("layers.")),
+            heads=max(inner // head_width, 1),
+            head_width=min(head_width, inner),
+            tokens=int(state["latents"].shape[1]),
+            context=int(state["proj_out.weight"].shape[0]),
+            widening=int(state["layers.0.1.1.weight"].shape[0]) // width,
+        )
+    except (KeyError, ValueError, IndexError) as error:
+        raise ValueError(f"this is no image resampler: it lacks {error}") from error
+    return shape
 
 
 class _Asking(nn.Module):

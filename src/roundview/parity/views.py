@@ -6,7 +6,11 @@ from torch import Tensor
 from ..diffusion.checkpoints.layout import load_original, under
 from ..diffusion.checkpoints.unet import shape_from_config
 from ..diffusion.ddim import ScaledLinear, ddim, ddim_plan
-from ..diffusion.imagedream import ImageDreamUNet, ResamplerShape
+from ..diffusion.imagedream import (
+    ImageDreamUNet,
+    ResamplerShape,
+    resampler_shape_from_state,
+)
 from ..diffusion.ldm_unet import LdmUNet
 from ..diffusion.zero123 import Zero123Net, pose_from_degrees
 from .fixture import SAMPLED, Fixture, Outcome
@@ -121,19 +125,7 @@ def _first(fixture: Fixture, *names: str) -> Tensor:
 
 
 def _resampler_shape(fixture: Fixture) -> ResamplerShape:
-    """Read the resampler's sizes off its tensors; heads are told by the metadata, or 64 wide."""
+    """Read the resampler's sizes off its tensors; the heads' width is told by the metadata."""
     state = under(_unet_state(fixture), "image_embed.")
     told = fixture.sub_config("dim_head") or {}
-    inner = int(state["layers.0.0.to_q.weight"].shape[0])
-    head_width = int(told.get("dim_head", inner // int(told["heads"]) if "heads" in told else 64))
-    head_width = min(head_width, inner)
-    return ResamplerShape(
-        features=int(state["proj_in.weight"].shape[1]),
-        width=int(state["latents"].shape[2]),
-        depth=1 + max(int(n.split(".")[1]) for n in state if n.startswith("layers.")),
-        heads=inner // head_width,
-        head_width=head_width,
-        tokens=int(state["latents"].shape[1]),
-        context=int(state["proj_out.weight"].shape[0]),
-        widening=int(state["layers.0.1.1.weight"].shape[0]) // int(state["latents"].shape[2]),
-    )
+    return resampler_shape_from_state(state, head_width=int(told.get("dim_head", 64)))

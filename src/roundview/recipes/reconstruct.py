@@ -26,10 +26,14 @@ class Reconstruct:
     """
 
     fit_px: int = 256
-    fit_steps: int = 1000
+    fit_steps: int = 1200
     # Posed views agree, so colours are compared by pixel: deep features would cost 0.3 dB.
     fit: FitSettings = FitSettings(  # noqa: RUF009  a frozen value
-        points=20_000, max_gaussians=20_000, perceptual_weight=0.0
+        points=20_000,
+        max_gaussians=20_000,
+        perceptual_weight=0.0,
+        # Slower than for drawn views: the start on the hull is close. Gains 0.4 dB.
+        centre_rate=(1.5e-3, 1e-4),
     )
     meshing: Meshing = Meshing(resolution=128)  # noqa: RUF009  a frozen value
 
