@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from roundview.camera import Cameras
 from roundview.gaussians import Gaussians
 from roundview.rotation import SH_C0, sh_basis
+from roundview.splat import render
 from roundview.splat.render import Backend, render_gaussians, render_gaussians_reference
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -183,6 +185,26 @@ def test_float64_is_drawn_in_float64() -> None:
     assert render_gaussians(double, front()).rgb.dtype == torch.float64
     with pytest.raises(ValueError, match="float64"):
         render_gaussians(double, front(), backend="numba")
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "expected"),
+    [
+        ("cpu", torch.float32, "numba"),
+        ("cpu", torch.float64, "reference"),
+        ("cuda", torch.float32, "triton"),
+        ("cuda", torch.float64, "reference"),
+        ("mps", torch.float32, "reference"),
+    ],
+)
+def test_auto_takes_the_kernel_of_the_device(
+    device: str, dtype: torch.dtype, expected: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(render, "_has_triton", lambda: True)
+    with FakeTensorMode():
+        # Has a device that need not be there.
+        centre = torch.empty(2, 3, device=device, dtype=dtype)
+        assert render._best_backend(centre) == expected  # pyright: ignore[reportPrivateUsage]  what it chooses may not be there to ask
 
 
 def test_a_backend_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
