@@ -43,7 +43,7 @@ class DiscFit:
 
     The weights were tried on three scans of the training objects (24 views of 128 px, 300 steps,
     16 unseen views): without the added terms the mean angle between drawn and true normals is 25 to
-    36 degrees, with them 10 to 17, and the pictures lose less than 0.1 dB. They lie 0.4 to 0.8 dB
+    36 degrees, with them 10 to 17, and the pictures lose about 0.1 dB. They lie 0.4 to 0.8 dB
     below those of `fit_gaussians`.
 
     Attributes:
@@ -58,7 +58,8 @@ class DiscFit:
             when it sets in; 1,000 costs 2 to 3 dB.
         distortion_from: Share of the steps before it counts (3,000 of the paper's 30,000).
         median_share: Of the median in the depth whose normals are compared: all of it for single
-            objects, as in the paper. The mean depth instead leaves 2 degrees more.
+            objects, as in the paper. The mean depth instead leaves 1 to 2 degrees
+            more.
         thickness: Third deviation over the longest of the other two. Discs have none; what draws
             or exports the result as Gaussians needs one.
     """
