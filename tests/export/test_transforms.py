@@ -88,7 +88,12 @@ def test_a_world_with_z_up_is_turned() -> None:
     theirs = [[1, 0, 0, 0], [0, 0, -1, -2], [0, 1, 0, 0], [0, 0, 0, 1]]
     frames = [{"file_path": "0", "transform_matrix": theirs}]
     wanted = Cameras.orbit([0.0], elevation_deg=0.0, radius=2.0, fov_deg=90.0, size_hw=(4, 6))
-    for extra in ({"world_up": "z"}, {"camera_model": "OPENCV"}, {"applied_transform": []}):
+    for extra in (
+        {"world_up": "z"},
+        {"camera_model": "OPENCV"},
+        {"applied_transform": []},
+        {"aabb_scale": 4},
+    ):
         got = cameras_from_transforms(transforms(frames=frames, **extra))
         torch.testing.assert_close(got.world_from_camera, wanted.world_from_camera)
     as_is = cameras_from_transforms(transforms(frames=frames, world_up="y", camera_model="OPENCV"))

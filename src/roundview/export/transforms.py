@@ -3,7 +3,7 @@
 {"w", "h", "fl_x", "fl_y", "cx", "cy", "world_up", "frames": [{"file_path", "transform_matrix"}]}:
 camera-to-world matrices with OpenGL camera axes (x right, y up, z back), lengths in world units,
 focal lengths and centre in pixels. The world is ours (+Y up) unless the file says otherwise: by
-`"world_up": "z"`, or by being nerfstudio's or NeRF's own (both z up).
+`"world_up": "z"`, or by being nerfstudio's, instant-ngp's or NeRF's own (all z up).
 """
 
 import math
@@ -27,7 +27,8 @@ from .files import atomic_directory, read_json, read_png, write_json, write_png
 from .posed_pictures import Lens, centred_pictures, picture_file, read_rgba
 
 Json = dict[str, Any]
-_NERFSTUDIO_KEYS = ("camera_model", "applied_transform", "orientation_override")
+# What nerfstudio's files hold, and those of instant-ngp (aabb_scale); both turn their world to +Z.
+_ZUP_KEYS = ("camera_model", "applied_transform", "orientation_override", "aabb_scale")
 _LENSES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "perspective")
 _BLENDER_FILES = ("transforms_train.json",)  # NeRF's synthetic scenes, always z up
 
@@ -298,7 +299,7 @@ def _world_up(transforms: Json, poses: Tensor) -> str:
         if stated not in ("y", "z"):
             raise ValueError(f'world_up must be "y" or "z", got {stated!r}')
         return stated
-    if any(key in transforms for key in _NERFSTUDIO_KEYS):
+    if any(key in transforms for key in _ZUP_KEYS):
         return "z"
     if "camera_angle_x" in transforms and "fl_x" not in transforms:
         # NeRF's synthetic scenes have this key and z up; others copy the key alone. The cameras
