@@ -88,18 +88,57 @@ def test_all_objects_failing_is_bad_input_with_a_report(
 
 
 def test_reconstruction_is_marked(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny = replace(DRAFT, fit_steps=20, fit=replace(DRAFT.fit, points=300, max_gaussians=300))
+    tiny = replace(
+        DRAFT,
+        fit_steps=20,
+        fit=replace(DRAFT.fit, points=300, max_gaussians=300),
+        meshing=replace(DRAFT.meshing, resolution=24),
+    )
     monkeypatch.setitem(RECONSTRUCTIONS, "draft", tiny)
     output = data.parent / "fits"
     arguments = ["eval", "reconstruct", "--data", str(data), "-o", str(output), "--size", "32"]
-    arguments += ["--quality", "draft", "--texture-size", "64", "--faces", "200", "--views", "one"]
+    arguments += ["--quality", "draft", "--texture-size", "64", "--faces", "2000", "--views", "one"]
     assert run([*arguments, "--quiet"]) == 0
     results = json.loads((output / "results.json").read_text())
     assert results["protocol"] == "reconstruct-one-ring"
     assert [entry["name"] for entry in results["objects"]] == ["block", "broken"]
     mesh = results["mean"]["rows"]["mesh"]
-    assert mesh["faces"] <= 200
+    assert mesh["faces"] <= 2000
     assert mesh["chamfer"] < 0.1
     assert mesh["psnr"] > 12
     assert results["settings"]["fit"]["fit_steps"] == 20
     assert "the textured mesh" in (output / "report.html").read_text()
+
+
+def test_two_evaluations_are_compared(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(data)[0] == 0
+    results = data.parent / "out" / "results.json"
+    capsys.readouterr()
+    assert run(["eval", "compare", str(results), str(results)]) == 0
+    assert "| orbit | PSNR, dB | +0.00 | - | 1 of 2 | undecided |" in capsys.readouterr().out
+    assert run(["eval", "compare", str(results), str(results), "--json"]) == 0
+    first = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert (first["row"], first["mark"], first["mean"]) == ("orbit", "psnr", 0.0)
+    assert run(["eval", "compare", str(results), str(data)]) == 2
+
+
+def test_meshes_of_another_program_are_marked(data: Path) -> None:
+    output, made = data.parent / "meshes", data.parent / "made"
+    made.mkdir()
+    save_glb(block(0.5), made / "block.glb")
+    arguments = ["eval", "mesh", "--data", str(data), "-o", str(output), "--size", "32"]
+    arguments += ["--assets", str(made), "--alignment", "yaw", "--objects", "block", "--quiet"]
+    assert run(arguments) == 0
+    results = json.loads((output / "results.json").read_text())
+    assert results["alignment"].startswith("yaw")
+    assert results["mean"]["rows"]["measured"]["volume_iou"] > 0.7
+    assert run(["eval", "mesh", "--data", str(data), "-o", str(output), "--assets", "no"]) == 2
+
+
+def test_a_random_pair_of_views_can_be_asked_for(data: Path) -> None:
+    code, output = evaluate(data, "--protocol", "nvs-zero123")
+    assert code == 0
+    results = json.loads((output / "results.json").read_text())
+    assert results["protocol"] == "nvs-zero123"
+    assert (results["mean"]["objects"], results["mean"]["of"]) == (1, 2)
+    assert evaluate(data, "--protocol", "nvs-zero123", "--with-recipe")[0] == 2

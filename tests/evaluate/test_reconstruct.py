@@ -57,7 +57,8 @@ class Maker:
 
 
 def measure(maker: Maker, **changes: object) -> ReconstructMeasure:
-    what = ReconstructMeasure(Reconstruct(fit_steps=7), SMALL, fit=maker)
+    settings = Reconstruct(fit_steps=7)
+    what = ReconstructMeasure(settings, SMALL, fit=maker, samples=500, hull_resolution=32)
     return replace(what, **changes)
 
 
@@ -91,6 +92,8 @@ def test_the_true_mesh_scores_all_there_is_though_it_was_moved(tmp_path: Path) -
     assert mesh["faces"] == 12
     assert mesh["watertight"] == 1.0
     assert mesh["degenerate_faces"] == 0
+    # Outlines of 24 views at 32 px leave little room round a block.
+    assert 0.6 < found.entry["rows"]["hull"]["volume_iou"] < 1
     assert set(found.entry["seconds"]) == {"fit", "write"}
     seen = maker.seen[0]
     assert len(seen) == 24
@@ -150,4 +153,4 @@ def test_an_asset_without_gaussians_has_no_row_of_them() -> None:
         return replace(maker(views, settings, stages), gaussians=None)
 
     found = measure(maker, fit=fit)("block", block(), silent)
-    assert list(found.entry["rows"]) == ["mesh"]
+    assert list(found.entry["rows"]) == ["mesh", "hull"]

@@ -1,7 +1,10 @@
 """`roundview eval`: named protocols over a data set."""
 
-from dataclasses import replace
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,11 +34,15 @@ from .progress import Silence, told
 
 if TYPE_CHECKING:
     from ..data.objects import ObjectFile
+    from ..evaluate.jobs import Workers
+    from ..evaluate.keeping import Measure
 
 Data = Annotated[Path, typer.Option(help="Folder or zip of GLB files.")]
 Objects = Annotated[
     str | None, typer.Option(help="Comma-separated names, without .glb; all of them.")
 ]
+
+Jobs = Annotated[int, typer.Option(min=1, help="Objects at a time, each in its own process.")]
 
 
 class Rings(StrEnum):
@@ -43,6 +50,21 @@ class Rings(StrEnum):
 
     three = "three"
     one = "one"
+
+
+class ViewsProtocol(StrEnum):
+    """How novel views are chosen."""
+
+    nvs_syncdreamer = "nvs-syncdreamer"
+    nvs_zero123 = "nvs-zero123"
+
+
+class Forgiven(StrEnum):
+    """What is done to a shape before it is compared."""
+
+    none = "none"
+    yaw = "yaw"
+    icp = "icp"
 
 
 evaluate = typer.Typer(help="Measure against ground truth.", no_args_is_help=True)
@@ -61,6 +83,9 @@ def nvs(  # noqa: PLR0913  typer reads the options from the signature
     weights: Weights = None,
     size: Size = 256,
     objects: Objects = None,
+    protocol: Annotated[
+        ViewsProtocol, typer.Option(help="All views of a ring, or one random view of another.")
+    ] = ViewsProtocol.nvs_syncdreamer,
     with_recipe: Annotated[
         bool, typer.Option("--with-recipe", help="Run the whole recipe on each object, too.")
     ] = False,
@@ -71,6 +96,7 @@ def nvs(  # noqa: PLR0913  typer reads the options from the signature
     seed: Seed = 0,
     device: DeviceOption = Device.auto,
     threads: Threads = None,
+    jobs: Jobs = 1,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -79,19 +105,64 @@ def nvs(  # noqa: PLR0913  typer reads the options from the signature
     check_output(output)
     elevation_deg = parse_elevation(photo_elevation_deg)
     use_threads(threads)
-    from ..evaluate.nvs import Candidate, evaluate_nvs  # noqa: PLC0415  imports torch
+    if protocol is ViewsProtocol.nvs_zero123 and with_recipe:
+        raise ValueError("--with-recipe: protocol nvs-zero123 asks for one view, not for an asset")
+    from ..evaluate import nvs, pairs  # noqa: PLC0415  imports torch
     from ..evaluate.protocol import NvsProtocol  # noqa: PLC0415
-    from ..loaders import load_models  # noqa: PLC0415
     from ..pipeline import settings_of  # noqa: PLC0415
 
     found = _chosen(data, objects)
-    # The photographs come with their true alpha, so there is nothing to cut out.
-    loaded = load_models(weights, use_matte=False, photo_elevation_deg=elevation_deg, device=device)
     settings = replace(settings_of(quality), photo_elevation_deg=elevation_deg)
-    candidate = Candidate(loaded, settings, recipe=recipe, seed=seed, with_recipe=with_recipe)
-    protocol = NvsProtocol(size_px=size)
+    ring = NvsProtocol(size_px=size)
+    load = partial(nvs.load_measure, weights, str(device), settings, ring, recipe=recipe, seed=seed)
+    build = partial(load, with_recipe=with_recipe)
     with told(quiet=quiet, as_json=as_json) as listener:
-        results = evaluate_nvs(found, candidate, output, protocol=protocol, listener=listener)
+        if protocol is ViewsProtocol.nvs_zero123:
+            pair = partial(pairs.load_measure, load, pairs.PairProtocol(size_px=size))
+            workers = _workers(data, pair, jobs, threads)
+            results = pairs.evaluate_pairs(
+                found, pair(), output, workers=workers, listener=listener
+            )
+        else:
+            workers = _workers(data, build, jobs, threads)
+            results = nvs.evaluate_nvs(
+                found, build().candidate, output, protocol=ring, workers=workers, listener=listener
+            )
+        _conclude(results, output, listener)
+
+
+@evaluate.command("ablation")
+def ablation(  # noqa: PLR0913  typer reads the options from the signature
+    data: Data,
+    output: Output,
+    weights: Weights = None,
+    size: Size = 256,
+    objects: Objects = None,
+    quality: QualityOption = Quality.standard,
+    seed: Seed = 0,
+    device: DeviceOption = Device.auto,
+    threads: Threads = None,
+    jobs: Jobs = 1,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Mark the meshes of im3d with parts of it left out: what is each part worth?"""
+    check_output(output)
+    use_threads(threads)
+    from ..evaluate import ablation as protocols  # noqa: PLC0415  imports torch
+    from ..evaluate.nvs import load_measure  # noqa: PLC0415
+    from ..evaluate.protocol import NvsProtocol  # noqa: PLC0415
+    from ..pipeline import settings_of  # noqa: PLC0415
+
+    found, ring = _chosen(data, objects), NvsProtocol(size_px=size)
+    settings = replace(settings_of(quality), photo_elevation_deg=ring.elevation_deg)
+    load = partial(load_measure, weights, str(device), settings, ring, seed=seed)
+    build = partial(protocols.load_measure, load)
+    workers = _workers(data, build, jobs, threads)
+    with told(quiet=quiet, as_json=as_json) as listener:
+        results = protocols.evaluate_ablation(
+            found, build(), output, workers=workers, listener=listener
+        )
         _conclude(results, output, listener)
 
 
@@ -110,6 +181,7 @@ def reconstruct(  # noqa: PLR0913  typer reads the options from the signature
     objects: Objects = None,
     seed: Seed = 0,
     threads: Threads = None,
+    jobs: Jobs = 1,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -124,10 +196,92 @@ def reconstruct(  # noqa: PLR0913  typer reads the options from the signature
     meshing = replace(chosen.meshing, texture_size=texture_size, faces=faces, watertight=watertight)
     settings = replace(chosen, meshing=meshing)
     rings = {Rings.three: protocols.THREE_RINGS, Rings.one: protocols.ONE_RING}
-    measure = protocols.ReconstructMeasure(settings, replace(rings[views], size_px=size), seed=seed)
+    protocol = replace(rings[views], size_px=size)
+    build = partial(protocols.ReconstructMeasure, settings, protocol, seed)
+    workers = _workers(data, build, jobs, threads)
     with told(quiet=quiet, as_json=as_json) as listener:
-        results = protocols.evaluate_reconstruct(found, measure, output, listener=listener)
+        results = protocols.evaluate_reconstruct(
+            found, build(), output, workers=workers, listener=listener
+        )
         _conclude(results, output, listener)
+
+
+@evaluate.command("mesh")
+def mesh(  # noqa: PLR0913  typer reads the options from the signature
+    data: Data,
+    output: Output,
+    recipe: Annotated[str, typer.Option(help="The method: im3d.")] = "im3d",
+    assets: Annotated[
+        Path | None, typer.Option(help="Folder of NAME.glb that any program made, instead.")
+    ] = None,
+    alignment: Annotated[
+        Forgiven, typer.Option(help="What is forgiven: none, a turn, or turn, size and place.")
+    ] = Forgiven.none,
+    weights: Weights = None,
+    size: Size = 256,
+    objects: Objects = None,
+    quality: QualityOption = Quality.standard,
+    seed: Seed = 0,
+    device: DeviceOption = Device.auto,
+    threads: Threads = None,
+    jobs: Jobs = 1,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Mark shapes made of one photograph; the same command goes on after an interruption."""
+    check_recipe(recipe)
+    check_output(output)
+    if assets is not None and not assets.is_dir():
+        raise ValueError(f"--assets {assets}: no such folder")
+    use_threads(threads)
+    from ..evaluate import meshes as protocols  # noqa: PLC0415  imports torch
+    from ..evaluate.protocol import NvsProtocol  # noqa: PLC0415
+    from ..pipeline import settings_of  # noqa: PLC0415
+
+    found = _chosen(data, objects)
+    protocol, how = NvsProtocol(size_px=size), alignment.value
+    if assets is None:
+        settings = replace(settings_of(quality), photo_elevation_deg=protocol.elevation_deg)
+        build = partial(
+            protocols.load_recipe_measure, weights, str(device), settings, protocol, how, seed
+        )
+        build = partial(build, recipe=recipe)
+    else:
+        source = protocols.FileMeshes(assets)
+        build = partial(protocols.MeshMeasure, source, protocol, how, seed)
+    workers = _workers(data, build, jobs, threads)
+    with told(quiet=quiet, as_json=as_json) as listener:
+        results = protocols.evaluate_meshes(
+            found, build(), output, workers=workers, listener=listener
+        )
+        _conclude(results, output, listener)
+
+
+@evaluate.command("compare")
+def compare(
+    first: Annotated[Path, typer.Argument(help="results.json of an evaluation.")],
+    second: Annotated[Path, typer.Argument(help="results.json of another, of the same protocol.")],
+    as_json: Json = False,
+) -> None:
+    """Print how the second results differ from the first, object by object, with intervals."""
+    from ..evaluate import compare as comparing  # noqa: PLC0415  imports numpy
+
+    before, after = comparing.read_results(first), comparing.read_results(second)
+    differences = comparing.compare(before, after)
+    if as_json:
+        for one in differences:
+            print(json.dumps(asdict(one) | {"mean": one.mean, "verdict": one.verdict}))
+        return
+    print(comparing.comparison_text(before, after, differences), end="")
+
+
+def _workers(
+    data: Path, build: "Callable[[], Measure]", jobs: int, threads: int | None
+) -> "Workers | None":
+    """Share the work out, if it is to be."""
+    from ..evaluate.jobs import Workers  # noqa: PLC0415  imports torch
+
+    return None if jobs == 1 else Workers(data, build, jobs, threads)
 
 
 def _chosen(data: Path, names: str | None) -> "list[ObjectFile]":

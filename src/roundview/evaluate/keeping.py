@@ -6,15 +6,16 @@ import json
 import logging
 import re
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
 
 from ..data.objects import ObjectFile
 from ..export.files import read_json, write_bytes, write_json
 from ..loaders import tensor_bytes
-from ..mesh import Mesh
 from ..models import Report
 from ..stages import Listener, Quiet
 from .marks import Entry
@@ -41,6 +42,21 @@ class Measured:
 
 
 @runtime_checkable
+class Thing(Protocol):
+    """What can be measured: `data.objects.ObjectFile`, or a photograph."""
+
+    @property
+    def name(self) -> str:
+        """How tables call it."""
+        ...
+
+    @property
+    def read(self) -> Callable[[], Any]:
+        """Gives a value of tensors."""
+        ...
+
+
+@runtime_checkable
 class Measure(Protocol):
     """Measures an object in the way of one protocol."""
 
@@ -48,13 +64,13 @@ class Measure(Protocol):
         """Give all that the marks depend on but the object, in plain values."""
         ...
 
-    def __call__(self, name: str, mesh: Mesh, report: Report) -> Measured:
-        """Measure one object; whatever is raised is told as its failure."""
+    def __call__(self, name: str, value: Any, report: Report, /) -> Measured:  # noqa: ANN401
+        """Measure what a thing reads; whatever is raised is told as its failure."""
         ...
 
 
 def measure_each(
-    objects: Sequence[ObjectFile],
+    objects: Sequence[Thing],
     measure: Measure,
     directory: Path,
     listener: Listener | None = None,
@@ -69,22 +85,22 @@ def measure_each(
     return [measure_one(thing, measure, directory, listener) for thing in objects]
 
 
-def measure_one(thing: ObjectFile, measure: Measure, directory: Path, listener: Listener) -> Entry:
+def measure_one(thing: Thing, measure: Measure, directory: Path, listener: Listener) -> Entry:
     """Measure one object, or read how it was measured."""
     kept = kept_file(directory, thing.name, ".json")
     listener.began(thing.name)
     begin = time.perf_counter()
     resumed = False
     try:
-        mesh = thing.read()
-        identity = _identity(mesh, measure.facts())
+        value = thing.read()
+        identity = _identity(value, measure.facts())
         old = _read_kept(kept)
         resumed = old.get("identity") == identity
         if resumed:
             entry = old["entry"]
         else:
             found = measure(
-                thing.name, mesh, lambda fraction: listener.progressed(thing.name, fraction)
+                thing.name, value, lambda fraction: listener.progressed(thing.name, fraction)
             )
             entry = {"name": thing.name, **found.entry}
             for extension, data in ({".png": found.strip} | found.files).items():
@@ -143,13 +159,21 @@ def program_identity() -> str:
     return digest.hexdigest()
 
 
-def _identity(mesh: Mesh, facts: dict[str, Any]) -> str:
+def _identity(value: Any, facts: dict[str, Any]) -> str:  # noqa: ANN401  a value of tensors
     """Give a hash that changes whenever the marks would."""
     digest = hashlib.sha256(json.dumps([facts, program_identity()]).encode())
-    texture = None if mesh.texture is None else mesh.texture.rgb
-    for part in (mesh.vertices, mesh.faces, mesh.uv, texture, mesh.vertex_rgb):
-        digest.update(b"none" if part is None else tensor_bytes(part))
+    _hash_into(digest.update, value)
     return digest.hexdigest()
+
+
+def _hash_into(update: Callable[[bytes], None], value: Any) -> None:  # noqa: ANN401
+    if isinstance(value, Tensor):
+        update(tensor_bytes(value))
+    elif is_dataclass(value):
+        for part in fields(value):
+            _hash_into(update, getattr(value, part.name))
+    else:
+        update(repr(value).encode())
 
 
 def _read_kept(kept: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from .. import __version__
+from .. import __version__, loaders
 from ..data.objects import ObjectFile
 from ..image import Image
 from ..loaders import Loaded
@@ -28,7 +28,8 @@ from ..recipes.im3d import Im3d
 from ..stages import Listener, seeded
 from ..weights import for_record
 from .baselines import BASELINES
-from .keeping import Measured, failure_of, measure_each
+from .jobs import Workers, measure_all
+from .keeping import Measured, failure_of
 from .marks import Entry, mean_rows
 from .protocol import NvsProtocol, Truth, as_written, mark, render_truth
 from .strips import error_picture, strip_png
@@ -81,6 +82,7 @@ def evaluate_nvs(
     directory: Path,
     *,
     protocol: NvsProtocol = NvsProtocol(),  # noqa: B008  frozen
+    workers: Workers | None = None,
     listener: Listener | None = None,
 ) -> dict[str, Any]:
     """Measure a candidate on objects.
@@ -93,7 +95,8 @@ def evaluate_nvs(
     Returns:
         What `results.json` holds.
     """
-    entries = measure_each(objects, NvsMeasure(candidate, protocol), directory, listener)
+    measure = NvsMeasure(candidate, protocol)
+    entries = measure_all(objects, measure, directory, workers=workers, listener=listener)
     return {
         "protocol": NvsProtocol.NAME,
         "recipe": candidate.recipe,
@@ -105,6 +108,25 @@ def evaluate_nvs(
         "objects": entries,
         "mean": _mean(entries),
     }
+
+
+def load_measure(
+    weights: str | None,
+    device: str,
+    settings: Im3d,
+    protocol: NvsProtocol,
+    *,
+    recipe: str = "im3d",
+    seed: int = 0,
+    with_recipe: bool = False,
+) -> "NvsMeasure":
+    """Load the models of a candidate; plain arguments, so that other processes can do it, too."""
+    # The photographs come with their true alpha, so there is nothing to cut out.
+    loaded = loaders.load_models(
+        weights, use_matte=False, photo_elevation_deg=settings.photo_elevation_deg, device=device
+    )
+    candidate = Candidate(loaded, settings, recipe=recipe, seed=seed, with_recipe=with_recipe)
+    return NvsMeasure(candidate, protocol)
 
 
 @dataclass(frozen=True, eq=False)

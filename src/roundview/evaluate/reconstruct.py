@@ -34,9 +34,11 @@ from ..splat.render import render_gaussians
 from ..stages import Listener, Quiet, Stages, seeded
 from ..surface.raster import render_mesh
 from ..views import Views
-from .keeping import Measured, measure_each
+from .jobs import Workers, measure_all
+from .keeping import Measured
 from .marks import mean_rows
 from .protocol import as_written
+from .shapes import visual_hull
 from .strips import error_picture, strip_png
 from .through_recipe import unmoved
 
@@ -107,6 +109,7 @@ ONE_RING = ReconstructProtocol(
 LABELS = {
     "mesh": "the textured mesh",
     "splats": "the Gaussians",
+    "hull": "visual hull of the fitted views' silhouettes",
 }
 
 
@@ -119,12 +122,16 @@ class ReconstructMeasure:
         protocol: Which views.
         seed: Every object starts from it.
         fit: Makes an asset of views.
+        samples: Surface points, see `metrics.surface_marks`.
+        hull_resolution: Of the grid that the visual hull is carved from.
     """
 
     settings: Reconstruct
     protocol: ReconstructProtocol = THREE_RINGS
     seed: int = 0
     fit: Fit = fit_views
+    samples: int = 20_000
+    hull_resolution: int = 96
 
     def facts(self) -> dict[str, Any]:
         """Say in plain values what is measured, and how."""
@@ -132,6 +139,7 @@ class ReconstructMeasure:
             "protocol": asdict(self.protocol),
             "fit": asdict(self.settings),
             "seed": self.seed,
+            "samples": self.samples,
             "roundview": __version__,
             "torch": torch.__version__,
         }
@@ -158,8 +166,11 @@ class ReconstructMeasure:
             key: {mark: round(fmean(values), 5) for mark, values in marks.items()}
             for key, marks in by_view.items()
         }
-        surface = surface_marks(fitted, mesh, seeded(self.seed))
-        rows["mesh"] |= {key: round(value, 6) for key, value in asdict(surface).items()}
+        rows["hull"] = {}
+        shapes = {"mesh": fitted, "hull": visual_hull(seen, resolution=self.hull_resolution)}
+        for key, shape in shapes.items():
+            surface = surface_marks(shape, mesh, seeded(self.seed), samples=self.samples)
+            rows[key] |= {mark: round(value, 6) for mark, value in asdict(surface).items()}
         rows["mesh"] |= {"seconds": round(sum(stages.seconds.values()), 2)} | _health(written, data)
         errors = [error_picture(rgb, wanted.rgb) for rgb in pictures.values()]
         shown = [wanted.rgb, *pictures.values(), *errors]
@@ -205,6 +216,7 @@ def evaluate_reconstruct(
     measure: ReconstructMeasure,
     directory: Path,
     *,
+    workers: Workers | None = None,
     listener: Listener | None = None,
 ) -> dict[str, Any]:
     """Measure reconstruction on objects; goes on where it stopped (see `keeping.measure_each`).
@@ -212,7 +224,7 @@ def evaluate_reconstruct(
     Returns:
         What `results.json` holds.
     """
-    entries = measure_each(objects, measure, directory, listener)
+    entries = measure_all(objects, measure, directory, workers=workers, listener=listener)
     return {
         "protocol": measure.protocol.name,
         "recipe": "fit",
