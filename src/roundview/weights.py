@@ -145,7 +145,7 @@ def verify(weights: Card) -> None:
     remedy = _how_to_get(weights.kind, weights.name)
     if not weights.path.is_file():
         raise WeightsMissing(f"{weights.path} is missing: {remedy}")
-    if _sha256(weights.path) != weights.sha256:
+    if digest_of(weights.path) != weights.sha256:
         raise WeightsMissing(f"{weights.path} is damaged (its hash is not the card's): {remedy}")
 
 
@@ -184,6 +184,14 @@ def save_weights(tensors: "dict[str, Tensor]", weights: Card) -> Card:
     return sealed
 
 
+def save_card(weights: Card) -> Card:
+    """Write a card beside its weights again, after its facts have changed."""
+    from .export.files import write_json  # noqa: PLC0415  only where it is needed
+
+    write_json(weights.folder / f"{weights.name}.json", weights.to_json())
+    return weights
+
+
 def for_record(weights: Card) -> dict[str, Any]:
     """Give what `record.json` states of the weights an asset was made with."""
     keys = ("name", "kind", "file", "sha256", "licence", "source", "commercial_use")
@@ -206,7 +214,8 @@ def _read(path: Path) -> Card:
     return Card(**known, facts=stated, folder=path.parent)
 
 
-def _sha256(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """Give the SHA-256 of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -72,3 +72,13 @@ def test_a_checkpoint_is_imported_with_a_card(
     assert run(["weights", "verify", out]) == 0
     assert run(["weights", "import", str(tmp_path / "z.ckpt"), "--kind", "svd", "-o", out]) == 2
     assert "a video UNet has a vector" in capsys.readouterr().err
+
+
+def test_public_checkpoints_are_listed_with_licence_and_memory(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["weights", "list", "--public"]) == 0
+    assert "no commercial use; gated" in capsys.readouterr().out
+    assert run(["weights", "list", "--public", "--json"]) == 0
+    assert {"zero123-xl", "isotropic3d"} <= {c["name"] for c in json.loads(capsys.readouterr().out)}
+    assert run(["weights", "pull", "nothing", "-o", "x"]) == 2

@@ -14,8 +14,14 @@ Name = Annotated[str, typer.Argument(help="A card's name, a card's file or a fol
 @weights.command("list")
 def list_all(
     as_json: Annotated[bool, typer.Option("--json", help="As a JSON list.")] = False,
+    public: Annotated[
+        bool, typer.Option("--public", help="Those of others that can be pulled instead.")
+    ] = False,
 ) -> None:
     """List the shipped weights."""
+    if public:
+        _list_public(as_json=as_json)
+        return
     from ..weights import list_cards  # noqa: PLC0415  only what a command needs
 
     cards = list_cards()
@@ -25,6 +31,36 @@ def list_all(
     for card in cards:
         use = "commercial use allowed" if card.commercial_use else "no commercial use"
         print(f"{card.name:20} {card.kind:12} {card.licence:12} {use}")
+
+
+def _list_public(*, as_json: bool) -> None:
+    from dataclasses import asdict  # noqa: PLC0415  only what a command needs
+
+    from ..public import public_checkpoints  # noqa: PLC0415  imports torch
+
+    found = public_checkpoints()
+    if as_json:
+        print(json.dumps([asdict(one) for one in found], indent=2))
+        return
+    for one in found:
+        use = "commercial use allowed" if one.commercial_use else "no commercial use"
+        gate = "; gated" if one.gated else ""
+        print(f"{one.name:16} {one.memory_gb:3.0f} GB  {one.purpose} ({use}{gate}: {one.licence})")
+
+
+@weights.command("pull")
+def pull(
+    name: Annotated[str, typer.Argument(help="One of `roundview weights list --public`.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")],
+) -> None:
+    """Fetch a public checkpoint from the Hugging Face hub and import it; needs the extra hub."""
+    from ..public import public_checkpoint  # noqa: PLC0415  imports torch
+    from ..public import pull as fetch  # noqa: PLC0415
+
+    wanted = public_checkpoint(name)
+    use = "commercial use allowed" if wanted.commercial_use else "NO commercial use"
+    print(f"{name}: {wanted.licence}; {use}; needs about {wanted.memory_gb:g} GB of GPU memory")
+    print(f"wrote {fetch(name, output).path} and its card")
 
 
 @weights.command("show")
