@@ -1,13 +1,14 @@
 """What the GPU splatting kernel takes beside gsplat's CUDA kernels, on the same scenes.
 
-    python benchmarks/splat_gpu.py [--quick] [--rounds 50] [--stages]
+    python benchmarks/splat_gpu.py [--quick] [--rounds 50] [--stages] [--tune]
     python benchmarks/splat_gpu.py --interpret
 
 All run in one process, in turn; the figures are medians of CUDA events round the whole call, launch
 costs included. Each is first checked against our reference, where that takes seconds, or else
 against the other. gsplat needs nvcc on the machine; without it, ours is timed alone. `--stages`
-times our kernels one by one. `--interpret` runs the script at a tiny size in Triton's interpreter
-on the CPU: its times mean nothing, it shows that the script works.
+times our kernels one by one, `--tune` tries other launch settings, both at the last size.
+`--interpret` runs the script at a tiny size in Triton's interpreter on the CPU: its times mean
+nothing, it shows that the script works.
 """
 
 import argparse
@@ -142,6 +143,31 @@ def stages(gaussians: Gaussians, cameras: Cameras, device: str) -> None:
     print(profile.key_averages().table(sort_by=key, row_limit=25, max_name_column_width=50))
 
 
+def tune(gaussians: Gaussians, cameras: Cameras, device: str, rounds: int) -> None:
+    """Time our kernels with tiles of other sizes and other numbers of warps."""
+    from roundview.splat import render_triton as ours  # noqa: PLC0415  Triton looks at the environment
+
+    print("| tile | warps forward | backward | forward, ms | forward + backward, ms |")
+    print("|---" * 5 + "|")
+    kept = [dict(settings) for settings in (ours.PAIR, ours.DRAW, ours.DRAW_BACKWARD)]
+    # A warp of 32 threads has at least one pixel a thread, and at most 32.
+    choices = [(8, 1, 1), (8, 2, 1), (8, 2, 2), (16, 1, 1), (16, 2, 1), (16, 4, 1), (16, 4, 2)]
+    choices += [(16, 8, 4), (32, 4, 4), (32, 8, 4), (32, 8, 8)]
+    for tile, draw_warps, backward_warps in choices if device == "cuda" else choices[:1]:
+        for settings in (ours.PAIR, ours.DRAW, ours.DRAW_BACKWARD):
+            settings["TILE"] = tile
+        ours.DRAW["num_warps"], ours.DRAW_BACKWARD["num_warps"] = draw_warps, backward_warps
+        cells = []
+        for way in (forward, both_ways):
+            call = functools.partial(way, gaussians, cameras, "triton")
+            call()
+            taken = statistics.median(milliseconds(call) for _ in range(rounds))
+            cells.append(f"{taken:.3f}")
+        print(f"| {tile} | {draw_warps} | {backward_warps} | {' | '.join(cells)} |", flush=True)
+    for settings, before in zip((ours.PAIR, ours.DRAW, ours.DRAW_BACKWARD), kept, strict=True):
+        settings.update(before)
+
+
 def usable_backends(device: str) -> list[Backend]:
     """Triton, and gsplat where it can be had."""
     if device == "cpu":
@@ -161,6 +187,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=50, help="repetitions of each call")
     parser.add_argument("--views", type=int, default=1, help="cameras drawn in one call")
     parser.add_argument("--stages", action="store_true", help="time our kernels one by one as well")
+    parser.add_argument("--tune", action="store_true", help="try other sizes of tiles and programs")
     parser.add_argument("--interpret", action="store_true", help="tiny, on the CPU: a dry run")
     options = parser.parse_args()
     device = "cpu" if options.interpret else "cuda"
@@ -184,7 +211,7 @@ def main() -> None:
 
 
 def print_table(options: argparse.Namespace, backends: list[Backend], device: str) -> None:
-    """Print a row a size, and the stages of the last one if they are wanted."""
+    """Print a row a size, and what else is wanted of the last one."""
     ratio = ["gsplat / triton"] if "gsplat" in backends else []
     columns = [
         *("Gaussians", "side", "views"),
@@ -196,12 +223,16 @@ def print_table(options: argparse.Namespace, backends: list[Backend], device: st
     ]
     print("| " + " | ".join(columns) + " |")
     print("|---" * len(columns) + "|")
+    rounds = options.rounds if device == "cuda" else 1
     sizes = TINY if device == "cpu" else SIZES[:2] if options.quick else SIZES
     for count, side in sizes:
-        drawn = scene(count, side, options.views, device)
-        print(compare(*drawn, backends, options.rounds if device == "cuda" else 1), flush=True)
-        if options.stages and (count, side) == sizes[-1]:
-            stages(*drawn, device)
+        gaussians, cameras = scene(count, side, options.views, device)
+        print(compare(gaussians, cameras, backends, rounds), flush=True)
+    gaussians, cameras = scene(*sizes[-1], options.views, device)
+    if options.stages:
+        stages(gaussians, cameras, device)
+    if options.tune:
+        tune(gaussians, cameras, device, rounds)
 
 
 if __name__ == "__main__":

@@ -21,15 +21,13 @@ from .project_back_triton import project_backward_kernel
 from .project_triton import project_kernel
 
 # Chosen by us from the registers that the compiled kernels take on an H100 or H200 (sm_90), not by
-# timing; `benchmarks/splat_gpu.py` is where to tune them.
-TILE = 16
-"""Side of a tile, pixels."""
-_DRAW = {"TILE": TILE, "CHUNK": 32, "num_warps": 2}
-_DRAW_BACKWARD = {"TILE": TILE, "CHUNK": 32, "num_warps": 1}
+# timing: `benchmarks/splat_gpu.py --tune` times others. The side of a tile must be the same in all.
+PAIR = {"TILE": 16, "BLOCK": 64, "num_warps": 1}
+"""Its loops go on until all ellipses of a program are done: one warp waits for no other."""
+DRAW = {"TILE": 16, "CHUNK": 32, "num_warps": 2}
+DRAW_BACKWARD = {"TILE": 16, "CHUNK": 32, "num_warps": 1}
+SUM = {"BLOCK": 32, "CHUNK": 4, "num_warps": 4}
 _BLOCK = 128
-# One warp: its loops go on until all its ellipses are done, and it must not wait for others.
-_PAIR = {"TILE": TILE, "BLOCK": 64, "num_warps": 1}
-_SUM = {"BLOCK": 32, "CHUNK": 4, "num_warps": 4}
 
 
 def render_gaussians_triton(
@@ -180,10 +178,10 @@ def _sort_into_tiles(
     """
     total, device = len(depths), records.device
     h, w = scene.size_hw
-    tile_count = n * triton.cdiv(h, TILE) * triton.cdiv(w, TILE)
+    tile_count = n * triton.cdiv(h, PAIR["TILE"]) * triton.cdiv(w, PAIR["TILE"])
     counts = torch.zeros(total, dtype=torch.int32, device=device)
-    programs = (triton.cdiv(total, _PAIR["BLOCK"]),)
-    _launch(count_kernel, programs, records, depths, counts, total, h, w, **_PAIR)
+    programs = (triton.cdiv(total, PAIR["BLOCK"]),)
+    _launch(count_kernel, programs, records, depths, counts, total, h, w, **PAIR)
     order = depths.sort(stable=True).indices
     sorted_counts = counts[order]
     ends = sorted_counts.cumsum(0)
@@ -194,7 +192,7 @@ def _sort_into_tiles(
     keys = torch.full((pairs,), tile_count, dtype=short, device=device)
     owners = torch.empty(pairs, dtype=torch.int32, device=device)
     arguments = (records, order, ends, counts, keys, owners, total, max(total // max(n, 1), 1))
-    _launch(pair_kernel, programs, *arguments, h, w, **_PAIR)
+    _launch(pair_kernel, programs, *arguments, h, w, **PAIR)
     keys, slot = keys.sort(stable=True)
     tile = torch.arange(tile_count, dtype=short, device=device)
     bounds = torch.zeros(tile_count + 1, dtype=torch.int64, device=device)
@@ -212,7 +210,7 @@ def _draw(
     arguments = (records, listed.ellipse, listed.bounds, scene.background)
     pictures = (rgb, alpha, depth, light)
     programs = (len(listed.bounds) - 1,)
-    _launch(tiles.draw_kernel, programs, *arguments, *pictures, *scene.size_hw, **_DRAW)
+    _launch(tiles.draw_kernel, programs, *arguments, *pictures, *scene.size_hw, **DRAW)
     return pictures
 
 
@@ -235,12 +233,12 @@ def _draw_backward(
         *d_pictures,
         slots,
         *scene.size_hw,
-        **_DRAW_BACKWARD,
+        **DRAW_BACKWARD,
     )
     d_records, total = torch.empty_like(records), len(records)
-    programs = (triton.cdiv(total, _SUM["BLOCK"]),)
+    programs = (triton.cdiv(total, SUM["BLOCK"]),)
     arguments = (slots, listed.starts, listed.counts, d_records, total)
-    _launch(tiles.sum_slots_kernel, programs, *arguments, **_SUM)
+    _launch(tiles.sum_slots_kernel, programs, *arguments, **SUM)
     return d_records
 
 
