@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from roundview.splat import ellipse_numba as ellipse
 from roundview.splat import project_numba as project
 
 FOCAL, DISTANCE = 10.0, 2.0
@@ -73,10 +74,11 @@ def test_the_gradient_of_depth_moves_the_centre_along_the_axis() -> None:
     count = 20
     values = fields(count)
     slots = np.zeros((count, project.SLOT), np.float32)
-    slots[:, project.SLOT_DEPTH] = np.arange(count)
+    slots[:, ellipse.SLOT_DEPTH] = np.arange(count)
     slotted = (slots, np.arange(count)[None], np.ones((1, count), np.int64))
     gradients = tuple(np.full_like(values[k], np.nan) for k in (0, 1, 2, 3, 5))
-    project.project_backward_kernel(0, 1, values, cameras(), (8, 12), slotted, gradients)
+    out = (*gradients, np.empty((0, 1, 16), np.float32))
+    project.project_backward_kernel(0, 1, values, cameras(), (8, 12), slotted, out)
     np.testing.assert_allclose(gradients[0][:, 2], np.arange(count))
     assert not gradients[0][:, :2].any()
     assert not any(gradient.any() for gradient in gradients[1:])
@@ -91,7 +93,8 @@ def test_an_ellipse_without_slots_has_no_gradient() -> None:
         np.array([[1, 0, 1]]),
     )
     gradients = tuple(np.full_like(values[k], np.nan) for k in (0, 1, 2, 3, 5))
-    project.project_backward_kernel(0, 1, values, cameras(), (8, 12), slotted, gradients)
+    out = (*gradients, np.empty((0, 1, 16), np.float32))
+    project.project_backward_kernel(0, 1, values, cameras(), (8, 12), slotted, out)
     assert not any(gradient[1].any() for gradient in gradients)
     assert all(np.isfinite(gradient).all() for gradient in gradients)
     assert gradients[0][0].any()

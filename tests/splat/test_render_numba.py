@@ -176,3 +176,59 @@ def test_a_graph_can_be_walked_twice() -> None:
     (once,) = torch.autograd.grad(rgb.sum(), centre, retain_graph=True)
     (twice,) = torch.autograd.grad(rgb.sum(), centre)
     assert torch.equal(once, twice)
+
+
+def camera_gradients(
+    fields: Fields, cameras: Cameras, backend: Backend, weights: Fields
+) -> tuple[Tensor, ...]:
+    pose = cameras.world_from_camera.detach().to(fields[0]).requires_grad_()
+    focal = cameras.focal_px.detach().to(fields[0]).requires_grad_()
+    moved = Cameras(pose, focal, cameras.size_hw)
+    drawn = pictures(fields, moved, backend)
+    loss = torch.stack([(w * p).sum() for w, p in zip(weights, drawn, strict=True)]).sum()
+    return torch.autograd.grad(loss, (pose, focal))
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("kind", KINDS)
+def test_kernel_and_reference_agree_on_the_cameras(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = torch.Generator().manual_seed(KINDS.index(kind))
+    for _ in range(8):
+        fields, cameras = draw_scene(kind, rng)
+        exact = tuple(field.double() for field in fields)
+        keep = settled(exact, cameras, monkeypatch)
+        shapes = [(*keep.shape, 3), keep.shape, keep.shape]
+        weights = [torch.randn(shape, generator=rng) for shape in shapes]
+        weights = [w * (keep if w.dim() == 3 else keep[..., None]) for w in weights]
+        expected = camera_gradients(exact, cameras, "reference", tuple(w.double() for w in weights))
+        found = camera_gradients(fields, cameras, "numba", tuple(weights))
+        for ours, theirs in zip(found, expected, strict=True):
+            assert (ours - theirs).abs().max() <= 1e-3 * theirs.abs().max() + 1e-5
+
+
+@pytest.mark.kernel
+def test_the_cameras_gradient_is_the_slope_of_the_loss() -> None:
+    """Central differences: Gaussians so wide that none ends within the picture."""
+    fields, cameras = busy_scene()
+    few = tuple(field[:6] for field in fields)
+    few = (few[0], 0.2 * few[1], few[2], few[3] - 1.0, few[4])
+    weights = tuple(torch.ones_like(picture) for picture in pictures(few, cameras, "numba"))
+    weights = (weights[0], weights[1], 0 * weights[2])
+    d_pose, d_focal = camera_gradients(few, cameras, "numba", weights)
+
+    def loss(pose: Tensor, focal: Tensor) -> float:
+        exact = tuple(field.double() for field in few)
+        drawn = pictures(exact, Cameras(pose, focal, cameras.size_hw), "reference")
+        return float((weights[0] * drawn[0]).sum() + (weights[1] * drawn[1]).sum())
+
+    pose, focal, step = cameras.world_from_camera.double(), cameras.focal_px.double(), 1e-4
+    for axis in range(3):
+        moved = torch.zeros_like(pose)
+        moved[1, axis, 3] = step
+        slope = (loss(pose + moved, focal) - loss(pose - moved, focal)) / (2 * step)
+        assert float(d_pose[1, axis, 3]) == pytest.approx(slope, rel=1e-2)
+    zoomed = torch.tensor([0.0, 100 * step])
+    slope = (loss(pose, focal + zoomed) - loss(pose, focal - zoomed)) / (200 * step)
+    assert float(d_focal[1]) == pytest.approx(slope, rel=1e-2)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from roundview.splat import ellipse_numba as ellipse
 from roundview.splat import pairs_numba as pairs
 from roundview.splat import project_numba as project
 from roundview.splat import tiles_numba as tiles
@@ -62,8 +63,8 @@ def test_the_gradient_of_alpha_by_each_opacity() -> None:
     tiles.draw_backward_kernel(0, 1, drawn, gradients, slots)
     # alpha = 1 - (1 - a)(1 - b) at 64 pixels; the sum is that of -opacity times the gradient.
     expected = [-64 * 0.5 * 0.6, -64 * 0.4 * 0.5]
-    np.testing.assert_allclose(slots[:, project.SUM], expected, rtol=1e-4)
-    np.testing.assert_allclose(slots[:, project.SLOT_RGB : project.SLOT_DEPTH], 0, atol=1e-6)
+    np.testing.assert_allclose(slots[:, ellipse.SUM], expected, rtol=1e-4)
+    np.testing.assert_allclose(slots[:, ellipse.SLOT_RGB : ellipse.SLOT_DEPTH], 0, atol=1e-6)
 
 
 def test_what_lies_behind_the_last_light_gets_a_gradient_of_zero() -> None:
@@ -73,5 +74,5 @@ def test_what_lies_behind_the_last_light_gets_a_gradient_of_zero() -> None:
     slots = np.full((len(opacity), project.SLOT), np.nan, np.float32)
     tiles.draw_backward_kernel(0, 1, drawn, gradients, slots)
     # 0.05^3 is the last light above 1e-4, so three ellipses are seen.
-    assert slots[:3, project.SLOT_RGB].all()
-    assert not slots[3:, : project.SLOT_USED].any()
+    assert slots[:3, ellipse.SLOT_RGB].all()
+    assert not slots[3:, : ellipse.SLOT_USED].any()

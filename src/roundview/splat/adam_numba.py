@@ -46,7 +46,7 @@ def adam_kernel(first_job, last_job, rows, gradient, moments, rates, small):  # 
             rows[at] -= rate * moments[0][at] / (math.sqrt(moments[1][at]) + small)
 
 
-@njit
+@njit(forceinline=True)
 def _adam_lanes(rows, gradient, moments, rates, small, span):  # noqa: ANN001, ANN202
     first, last, columns = _U(span[0]), _U(span[1]), _U(span[2])
     rest, kept = spread(_MEAN_REST), spread(_SQUARE)

@@ -22,7 +22,7 @@ _C2 = tuple(_F(math.sqrt(v / math.pi)) for v in (15 / 4, 5 / 16, 15 / 16))
 _C3 = tuple(_F(math.sqrt(v / math.pi)) for v in (35 / 32, 105 / 4, 21 / 32, 7 / 16, 105 / 16))
 
 
-@njit
+@njit(forceinline=True)
 def put_colours(centre, sh, chosen, camera, basis, out, at):  # noqa: ANN001, ANN201
     """Write the chosen Gaussians' colours towards a camera into rows of `out`, from `at` on.
 
@@ -41,7 +41,7 @@ def put_colours(centre, sh, chosen, camera, basis, out, at):  # noqa: ANN001, AN
         out[i, at + 2] = max(blue, _ZERO)
 
 
-@njit
+@njit(forceinline=True)
 def add_colour_gradients(colour, chosen, camera, d_rgb, gradients, basis):  # noqa: ANN001, ANN201
     """Add one camera's share to the gradients of `colour`: centre and spherical harmonics.
 
@@ -67,7 +67,7 @@ def add_colour_gradients(colour, chosen, camera, d_rgb, gradients, basis):  # no
             _add_gradient(centre, sh, i, camera, pulls, d_centre, d_sh, basis)
 
 
-@njit
+@njit(forceinline=True)
 def _add_gradient(centre, sh, i, camera, d_rgb, d_centre, d_sh, basis):  # noqa: ANN001, ANN202
     terms = sh.shape[1]
     inverse = _sh_basis(centre, i, camera, terms, basis)
@@ -109,7 +109,7 @@ def _colour(sh, i, basis):  # noqa: ANN001, ANN202
     return red, green, blue
 
 
-@njit
+@njit(forceinline=True)
 def _sh_basis(centre, i, camera, terms, basis):  # noqa: ANN001, ANN202
     """Fill rows of `basis` with value and derivatives by x, y and z at the viewing direction.
 
@@ -128,12 +128,12 @@ def _sh_basis(centre, i, camera, terms, basis):  # noqa: ANN001, ANN202
     return inverse
 
 
-@njit
+@njit(forceinline=True)
 def _put(basis, k, value, d_x, d_y, d_z):  # noqa: ANN001, ANN202
     basis[k, 0], basis[k, 1], basis[k, 2], basis[k, 3] = value, d_x, d_y, d_z
 
 
-@njit
+@njit(forceinline=True)
 def _sh_second(x, y, z, basis):  # noqa: ANN001, ANN202
     a, b, c = _C2
     _put(basis, 4, a * x * y, a * y, a * x, _ZERO)
@@ -143,7 +143,7 @@ def _sh_second(x, y, z, basis):  # noqa: ANN001, ANN202
     _put(basis, 8, c * (x * x - y * y), _TWO * c * x, -_TWO * c * y, _ZERO)
 
 
-@njit
+@njit(forceinline=True)
 def _sh_third(x, y, z, basis):  # noqa: ANN001, ANN202
     a, b, c, d, e = _C3
     xx, yy, zz = x * x, y * y, z * z

@@ -92,20 +92,21 @@ for _symbol, _name in (
 ):
     _teach(_symbol, (lanes, lanes), lanes, _arithmetic(_name))
 _teach(operator.neg, (lanes,), lanes, lambda builder, a: builder.fneg(a))
-for _symbol, _sign in ((operator.ge, ">="), (operator.gt, ">"), (operator.le, "<=")):
+for _symbol, _sign in ((operator.ge, ">="), (operator.gt, ">"), (operator.lt, "<")):
     _teach(_symbol, (lanes, lanes), choice, _compare(_sign))
 _teach(operator.and_, (choice, choice), choice, lambda builder, a, b: builder.and_(a, b))
+_teach(operator.or_, (choice, choice), choice, lambda builder, a, b: builder.or_(a, b))
 
 
 def _spot(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:  # noqa: ANN401
-    """Point at 16 numbers of a one-dimensional float32 array from `index` on."""
+    """Point at 16 numbers of a contiguous float32 array from `index` on."""
     data = cgutils.create_struct_proxy(kind)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [index]), _FLOATS.as_pointer())
 
 
 @_intrinsic
 def load(context, array, index):  # noqa: ANN001, ANN201
-    """Read 16 numbers of a one-dimensional float32 array from `index` on."""
+    """Read 16 numbers of a contiguous float32 array from `index` on, counted from its beginning."""
     del context
 
     def generate(context, builder, signature, arguments):  # noqa: ANN001, ANN202
@@ -117,7 +118,7 @@ def load(context, array, index):  # noqa: ANN001, ANN201
 
 @_intrinsic
 def store(context, array, index, value):  # noqa: ANN001, ANN201
-    """Write lanes into a one-dimensional float32 array from `index` on."""
+    """Write lanes into a contiguous float32 array from `index` on, counted from its beginning."""
     del context
 
     def generate(context, builder, signature, arguments):  # noqa: ANN001, ANN202
@@ -142,16 +143,19 @@ def spread(context, value):  # noqa: ANN001, ANN201, ARG001  numba asks for the 
     return lanes(types.float32), generate
 
 
-@_intrinsic
-def count_up(context):  # noqa: ANN001, ANN201
-    """Give 0, 1, 2 and so on to 15."""
-    del context
+def constant(values: list[float]) -> Any:  # noqa: ANN401
+    """Make a function that gives these sixteen numbers."""
 
-    def generate(context, builder, signature, arguments):  # noqa: ANN001, ANN202
-        del context, builder, signature, arguments
-        return ir.Constant(_FLOATS, [float(lane) for lane in range(WIDTH)])
+    def typed(context):  # noqa: ANN001, ANN202
+        del context
 
-    return lanes(), generate
+        def generate(context, builder, signature, arguments):  # noqa: ANN001, ANN202
+            del context, builder, signature, arguments
+            return ir.Constant(_FLOATS, values)
+
+        return lanes(), generate
+
+    return _intrinsic(typed)
 
 
 @_intrinsic
@@ -177,6 +181,19 @@ def any_of(context, where):  # noqa: ANN001, ANN201
         return builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(WIDTH), 0))
 
     return types.boolean(where), generate
+
+
+@_intrinsic
+def bits_of(context, where):  # noqa: ANN001, ANN201
+    """Write a choice as the bits of a whole number, the first lane as the lowest."""
+    del context
+
+    def generate(context, builder, signature, arguments):  # noqa: ANN001, ANN202
+        del context, signature
+        bits = builder.bitcast(arguments[0], ir.IntType(WIDTH))
+        return builder.zext(bits, ir.IntType(32))
+
+    return types.uint32(where), generate
 
 
 @_intrinsic
@@ -236,5 +253,7 @@ def _shuffle(sources: list[int]) -> Any:  # noqa: ANN401
 
 evens = _shuffle(list(range(0, 32, 2)))
 odds = _shuffle(list(range(1, 32, 2)))
+swapped = _shuffle([*range(8, 16), *range(8)])
+"""The last eight lanes of the first, then its first eight; the second is not looked at."""
 zipped = _shuffle([half + lane for lane in range(8) for half in (0, 16)])
 """The first eight lanes of both by turns."""

@@ -157,14 +157,14 @@ def similarity_kernel(first_job, last_job, planes, size_hw, taps, coarsest, slop
         )
 
 
-@njit
+@njit(forceinline=True)
 def _find_rows(i, h, rows):  # noqa: ANN001, ANN202
     """Say which rows a window around row i covers; where it reaches over, its taps are 0."""
     for k in range(_WINDOW):
         rows[k] = min(max(i + k - _HALF_WINDOW, 0), h - 1)
 
 
-@njit
+@njit(forceinline=True)
 def _blur_statistics_down(planes, x_at, y_at, rows, taps, blurred, length):  # noqa: ANN001, ANN202
     """Blur x, x^2, xy, y and y^2 along the columns."""
     for j in range(_U(0), length - _U(2 * WIDTH), _STEP):
@@ -186,7 +186,7 @@ def _blur_statistics_down(planes, x_at, y_at, rows, taps, blurred, length):  # n
         store(blurred, at + _U(4) * length, yy)
 
 
-@njit
+@njit(forceinline=True)
 def _similarity_row(blurred, taps, counted, row_counted, coarsest, slopes, at):  # noqa: ANN001, ANN202
     """Blur along the row; give the sum of its similarities, and their slopes (Wang et al. 2004)."""
     width = _U(len(counted))
@@ -268,7 +268,7 @@ def similarity_backward_kernel(first_job, last_job, planes, size_hw, taps, found
             _spread_row(coarse[0], channel * half_h + i // 2, half_w, d, x_at, width)
 
 
-@njit
+@njit(forceinline=True)
 def _backward_row(blurred, taps, planes, where, factor, d):  # noqa: ANN001, ANN202
     width = _U(len(taps)) // _TAPS
     length = width + _U(2 * WIDTH)
@@ -285,7 +285,7 @@ def _backward_row(blurred, taps, planes, where, factor, d):  # noqa: ANN001, ANN
         store(d, x_at + j, load(d, x_at + j) + spread(factor) * slope)
 
 
-@njit
+@njit(forceinline=True)
 def _spread_row(coarse, row, half_w, d, at, width):  # noqa: ANN001, ANN202
     """Add a quarter of the coarse gradient to the pixels that were averaged."""
     half_width = _U((half_w + WIDTH - 1) // WIDTH * WIDTH)

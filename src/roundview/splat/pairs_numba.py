@@ -14,6 +14,7 @@ import math
 import numpy as np
 
 from ..kernels import njit
+from .lanes_numba import bits_of, constant, pick, root, spread, swapped
 from .project_numba import (
     DEPTH,
     MIDDLE_X,
@@ -30,11 +31,13 @@ SIDE = 8
 CHUNK = 2048
 """Ellipses that one job pairs with tiles, nearest first."""
 
-_F, _U = np.float32, np.uint64
+_F = np.float32
 _ZERO, _ONE, _HALF = _F(0), _F(1), _F(0.5)
 # Widens the ellipse against rounding: a pair too many costs little, a pixel too few is an error.
 _SLACK = _F(1e-3)
 _NOWHERE = _F(1e9)
+_BANDS = np.uint32(15)
+_rows_by_halves = constant([*(2.0 * r for r in range(8)), *(2.0 * r + 1 for r in range(8))])
 _INFINITE_BITS = np.uint32(0x7F800000)
 _DIGIT_BITS = np.uint32(11)
 _DIGIT_MASK = np.uint32(2047)
@@ -72,7 +75,7 @@ def sort_kernel(first_job, last_job, records, order, seen, size_hw, capacity):  
             )
 
 
-@njit
+@njit(forceinline=True)
 def _sort_one(bits, order):  # noqa: ANN001, ANN202
     """Radix sort, 11 bits a pass, of the bits in which the depths differ at all.
 
@@ -107,7 +110,7 @@ def _sort_one(bits, order):  # noqa: ANN001, ANN202
     return seen
 
 
-@njit
+@njit(forceinline=True)
 def _capacity(records, ranks, size_hw):  # noqa: ANN001, ANN202
     pairs, slots = 0, 0
     for i in ranks:
@@ -158,29 +161,31 @@ def pair_kernel(first_job, last_job, records, order, seen, size_hw, starts, pair
         pairs[3][job] = _pair_some(records[n_at], ranks, size_hw, starts[job], out)
 
 
-@njit
+@njit(forceinline=True)
 def _pair_some(records, ranks, size_hw, starts, out):  # noqa: ANN001, ANN202
     """Write one job's pairs; return where they end."""
     pairs, first, count, tile_counts = out
     across = (size_hw[1] + SIDE - 1) // SIDE
-    low, high = np.empty(16, np.float32), np.empty(16, np.float32)
     at, slot = starts[0], starts[1]
+    low = high = spread(_ZERO)
     for i in ranks:
         first[i] = slot
         top, bottom, left, right = _box(records, i, size_hw)
         for row in range(top, bottom):
             # The spans of two rows of tiles are found at once: 16 lanes.
-            half = _U((row - top) & 1)
+            half = np.uint32((row - top) & 1)
             if half == 0:
-                _row_spans(records, i, row * SIDE, size_hw, low, high)
+                low, high = _row_spans(records, i, row * SIDE, size_hw)
             opens = OPENS
             for column in range(left, right):
-                span = _SPAN[_bands(low, high, half, column * SIDE)]
-                tile = row * across + column
-                pairs[at, 0], pairs[at, 1] = tile, (i << ELLIPSE_SHIFT) | opens | span
+                start, end = spread(_F(column * SIDE)), spread(_F(column * SIDE + SIDE - 1))
+                bits = bits_of((end >= low) & (high >= start)) >> (half << np.uint32(2))
+                span = _SPAN[bits & _BANDS]
+                pairs[at, 0] = row * across + column
+                pairs[at, 1] = (i << ELLIPSE_SHIFT) | opens | span
                 # Written in any case and kept if a band is reached: a branch costs more.
                 reached = span > 0
-                tile_counts[tile] += reached
+                tile_counts[row * across + column] += reached
                 at += reached
                 opens = np.uint32(0) if reached else opens
             slot += opens == 0
@@ -189,41 +194,25 @@ def _pair_some(records, ranks, size_hw, starts, out):  # noqa: ANN001, ANN202
 
 
 @njit(forceinline=True)
-def _row_spans(records, i, top, size_hw, low, high):  # noqa: ANN001, ANN202
+def _row_spans(records, i, top, size_hw):  # noqa: ANN001, ANN202
     """Find the pixels of 16 rows from `top` on that the ellipse reaches, first and last; by band.
 
-    Entries 0 to 7 hold the eight bands afterwards.
+    Lanes 0 to 7 stand for the eight bands.
     """
-    middle_x, middle_y = records[i, MIDDLE_X], records[i, MIDDLE_Y]
-    shear, sharp_y, narrow = records[i, SHEAR], records[i, SHARP_Y], _ONE / records[i, SHARP_X]
-    power = records[i, POWER_MAX] + _SLACK
-    start, end = _F(top) + _HALF, _F(size_hw[0])
-    for r in range(_U(16)):
-        # Even rows come first, so that bands are made of halves.
-        y = start + _F(((r & _U(7)) << _U(1)) | (r >> _U(3)))
-        dy = y - middle_y
-        q = dy * sharp_y
-        left_over = power - q * q
-        inside = left_over >= _ZERO and y < end
-        half = math.sqrt(max(left_over, _ZERO)) * narrow
-        middle = middle_x + shear * dy - _HALF
-        low[r] = middle - half if inside else _NOWHERE
-        high[r] = middle + half if inside else -_NOWHERE
-    for band in range(_U(8)):
-        low[band] = min(low[band], low[band + _U(8)])
-        high[band] = max(high[band], high[band + _U(8)])
-
-
-@njit(forceinline=True)
-def _bands(low, high, half, left):  # noqa: ANN001, ANN202
-    """Say as four bits which bands of a tile are reached; `half` picks the row of tiles."""
-    first, last = _F(left), _F(left + SIDE - 1)
-    b = half << _U(2)
-    # `&`, not `and`: nobody can foretell these branches, the processor included.
-    bits = _U((low[b] <= last) & (high[b] >= first))
-    bits |= _U((low[b + _U(1)] <= last) & (high[b + _U(1)] >= first)) << _U(1)
-    bits |= _U((low[b + _U(2)] <= last) & (high[b + _U(2)] >= first)) << _U(2)
-    return bits | _U((low[b + _U(3)] <= last) & (high[b + _U(3)] >= first)) << _U(3)
+    # Even rows come first, so that bands are made of halves.
+    y = spread(_F(top) + _HALF) + _rows_by_halves()
+    dy = y - spread(records[i, MIDDLE_Y])
+    q = dy * spread(records[i, SHARP_Y])
+    left_over = spread(records[i, POWER_MAX] + _SLACK) - q * q
+    zero, nowhere = spread(_ZERO), spread(_NOWHERE)
+    inside = (left_over >= zero) & (spread(_F(size_hw[0])) > y)
+    narrow = spread(_ONE / records[i, SHARP_X])
+    half = root(pick(left_over >= zero, left_over, zero)) * narrow
+    middle = spread(records[i, MIDDLE_X] - _HALF) + spread(records[i, SHEAR]) * dy
+    low = pick(inside, middle - half, nowhere)
+    high = pick(inside, middle + half, -nowhere)
+    other_low, other_high = swapped(low, low), swapped(high, high)
+    return pick(low < other_low, low, other_low), pick(high > other_high, high, other_high)
 
 
 @njit
@@ -265,7 +254,7 @@ def list_kernel(first_job, last_job, starts, pairs, cursors, listed):  # noqa: A
         _list_pairs(starts[job], pairs[3][job], pairs[0], cursors[job], listed)
 
 
-@njit
+@njit(forceinline=True)
 def _list_pairs(starts, end, pairs, cursors, listed):  # noqa: ANN001, ANN202
     slot = starts[1] - 1
     for pair in range(starts[0], end):

@@ -27,7 +27,8 @@ def render_gaussians_numba(
 ) -> Views:
     """Draw Gaussians as `render_gaussians` does, on the CPU in float32.
 
-    The result does not depend on the number of threads, to the last bit.
+    Differentiable in the Gaussians, and in poses and focal lengths of the cameras. The result does
+    not depend on the number of threads, to the last bit.
 
     Raises:
         ValueError: If a tensor is not float32 on the CPU.
@@ -45,12 +46,12 @@ def render_gaussians_numba(
                 f"backend 'numba' takes float32 tensors on the CPU, got {field.dtype} on "
                 f"{field.device}; use backend='reference'"
             )
-    rgb, alpha, depth = _Render.apply(*fields, cameras, background)
+    rgb, alpha, depth = _Render.apply(*fields, camera_rows(cameras), (cameras.size_hw, background))
     return Views(rgb, alpha, cameras, depth=depth)
 
 
 class _Render(torch.autograd.Function):
-    """Forward and backward of the renderer; the cameras get no gradient."""
+    """Forward and backward of the renderer."""
 
     @staticmethod
     def forward(
@@ -60,17 +61,13 @@ class _Render(torch.autograd.Function):
         quat_wxyz: Float[Tensor, "g 4"],
         opacity_logit: Float[Tensor, " g"],
         sh: Float[Tensor, "g k 3"],
-        cameras: Cameras,
-        background: tuple[float, float, float],
+        cameras: Float[Tensor, "n 16"],
+        rest: tuple[tuple[int, int], tuple[float, float, float]],
     ) -> tuple[Float[Tensor, "n h w 3"], Float[Tensor, "n h w"], Float[Tensor, "n h w"]]:
-        # torch's exponential and logarithm are vectorised, those within a kernel are not.
-        opacity = opacity_logit.sigmoid()
-        power = torch.log(opacity / ALPHA_MIN)
-        ctx.save_for_backward(centre, log_scale.exp(), quat_wxyz, opacity, power, sh)
+        gaussians = Gaussians(centre, log_scale, quat_wxyz, opacity_logit, sh)
+        ctx.save_for_backward(*activated(gaussians))
         fields = arrays(*ctx.to_save)
-        ctx.scene = Scene(
-            arrays(camera_rows(cameras))[0], cameras.size_hw, np.array(background, np.float32)
-        )
+        ctx.scene = Scene(arrays(cameras)[0], rest[0], np.array(rest[1], np.float32))
         ctx.drawn, pictures = draw(fields, ctx.scene)
         rgb, alpha, depth = (torch.from_numpy(picture) for picture in pictures)
         return rgb, alpha, depth
@@ -82,8 +79,10 @@ class _Render(torch.autograd.Function):
         *d_pictures: Tensor,
     ) -> tuple[Tensor | None, ...]:
         fields = arrays(*ctx.saved_tensors)
-        gradients = draw_backward(fields, ctx.scene, ctx.drawn, arrays(*d_pictures))
-        return *(torch.from_numpy(gradient) for gradient in gradients), None, None
+        gradients = draw_backward(
+            fields, ctx.scene, ctx.drawn, arrays(*d_pictures), by_camera=ctx.needs_input_grad[5]
+        )
+        return *(torch.from_numpy(gradient) for gradient in gradients), None
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +111,16 @@ class Drawn:
     memory: Memory
 
 
+def activated(gaussians: Gaussians) -> tuple[Tensor, ...]:
+    """Give what `project_kernel` takes.
+
+    torch's exponential and logarithm are vectorised, those within a kernel are not.
+    """
+    opacity = gaussians.opacity
+    power = torch.log(opacity / ALPHA_MIN)
+    return gaussians.centre, gaussians.scale, gaussians.quat_wxyz, opacity, power, gaussians.sh
+
+
 def arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
     """Give tensors on the CPU to kernels, contiguous."""
     return tuple(tensor.detach().contiguous().numpy() for tensor in tensors)
@@ -128,19 +137,46 @@ def draw(
     fields: tuple[np.ndarray, ...], scene: Scene
 ) -> tuple[Drawn, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Draw rgb, alpha and depth; `fields` are those of `project_kernel`."""
-    n, g, (h, w) = len(scene.cameras), len(fields[0]), scene.size_hw
+    n, (h, w) = len(scene.cameras), scene.size_hw
     memory = Memory()
+    found = list_ellipses(fields, scene, memory)
+    tile_count = found.bounds.shape[1]
+    light = memory.empty((n, tile_count, tiles.PLANES * pairs.SIDE**2), np.float32)
+    kept = (found.records, found.bounds, found.pairs, scene.background, light)
+    rgb, alpha = np.empty((n, h, w, 3), np.float32), np.empty((n, h, w), np.float32)
+    pictures = (rgb, alpha, np.empty_like(alpha))
+    run_jobs(tiles.draw_kernel, n * tile_count, kept, pictures, at_least=32)
+    return Drawn(kept, found.slot_of, found.slots, memory), pictures
+
+
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """The ellipses of each tile, nearest first; see the kernels for the arrays.
+
+    Attributes:
+        records: Of all ellipses.
+        bounds: Where each tile's pairs begin and end.
+        pairs: What lies in which tile.
+        slot_of: First slot of each ellipse, and count of its slots.
+        slots: Number of all slots.
+    """
+
+    records: np.ndarray
+    bounds: np.ndarray
+    pairs: np.ndarray
+    slot_of: tuple[np.ndarray, np.ndarray]
+    slots: int
+
+
+def list_ellipses(fields: tuple[np.ndarray, ...], scene: Scene, memory: Memory) -> Listed:
+    """Project Gaussians and find the tiles that each reaches; the arrays lie in `memory`."""
+    n, g = len(scene.cameras), len(fields[0])
     records = memory.empty((n, g, project.RECORD), np.float32)
     blocks = n * -(-g // project.BLOCK)
     view = (fields, scene.cameras, scene.size_hw)
     run_jobs(project.project_kernel, blocks, *view, records, at_least=8)
     slot_of, slots, bounds, listed = _sort_into_tiles(records, scene.size_hw, memory)
-    light = memory.empty((n, bounds.shape[1], tiles.PLANES * pairs.SIDE**2), np.float32)
-    kept = (records, bounds, listed, scene.background, light)
-    rgb, alpha = np.empty((n, h, w, 3), np.float32), np.empty((n, h, w), np.float32)
-    pictures = (rgb, alpha, np.empty_like(alpha))
-    run_jobs(tiles.draw_kernel, n * bounds.shape[1], kept, pictures, at_least=32)
-    return Drawn(kept, slot_of, slots, memory), pictures
+    return Listed(records, bounds, listed, slot_of, slots)
 
 
 def _sort_into_tiles(
@@ -177,22 +213,29 @@ def draw_backward(
     scene: Scene,
     drawn: Drawn,
     d_pictures: tuple[np.ndarray, ...],
+    *,
+    by_camera: bool = False,
 ) -> tuple[np.ndarray, ...]:
-    """Give the gradients of the five tensors of `Gaussians`."""
+    """Give the gradients of the five tensors of `Gaussians`, and of the rows of the cameras.
+
+    The last is 0 unless it is asked for.
+    """
     scratch = Memory()
     slots = scratch.empty((drawn.slots, project.SLOT), np.float32)
     rows = len(scene.cameras) * -(-scene.size_hw[0] // pairs.SIDE)
     run_jobs(tiles.draw_backward_kernel, rows, drawn.kept, d_pictures, slots)
     centre, scale, quat_wxyz, opacity, _, sh = fields
+    blocks = -(-len(centre) // project.BLOCK)
+    d_cameras = np.empty((blocks if by_camera else 0, *scene.cameras.shape), np.float32)
     gradients = tuple(np.empty_like(f) for f in (centre, scale, quat_wxyz, opacity, sh))
     run_jobs(
         project.project_backward_kernel,
-        -(-len(centre) // project.BLOCK),
+        blocks,
         fields,
         scene.cameras,
         scene.size_hw,
         (slots, *drawn.slot_of),
-        gradients,
+        (*gradients, d_cameras),
         at_least=4,
     )
-    return gradients
+    return *gradients, d_cameras.sum(axis=0, dtype=np.float64).astype(np.float32)

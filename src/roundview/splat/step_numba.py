@@ -16,9 +16,8 @@ from ..losses import (
 from ..views import Views
 from . import adam_numba as adam
 from . import loss_numba as loss
-from .cloud import CENTRE, LOG_SCALE, OPACITY, QUAT, SH, CloudAdam
-from .render import ALPHA_MIN
-from .render_numba import Scene, arrays, camera_rows, draw, draw_backward
+from .cloud import CloudAdam, unpack
+from .render_numba import Scene, activated, arrays, camera_rows, draw, draw_backward
 from .step import FitGradient, LossWeights, MoreLoss
 
 _ROWS_WORTH_A_THREAD = 32
@@ -38,7 +37,7 @@ def fit_gradient_numba(
     The result does not depend on the number of threads, to the last bit.
     """
     with torch.no_grad():
-        fields = _activated(cloud.rows)
+        fields = arrays(*activated(unpack(cloud.rows)))
         camera = camera_rows(target.cameras).numpy()
     scene = Scene(camera, target.cameras.size_hw, np.array(background, np.float32))
     drawn, (rgb, alpha, _) = draw(fields, scene)
@@ -51,7 +50,7 @@ def fit_gradient_numba(
         value += float(more_value)
         compared.d_rgb[:] += arrays(more_slope[0])[0]
     d_pictures = (compared.d_rgb[None], compared.d_alpha[None], np.zeros_like(alpha))
-    gradients = draw_backward(fields, scene, drawn, d_pictures)
+    gradients = draw_backward(fields, scene, drawn, d_pictures)[:5]
     count = max(len(cloud.rows), 1)
     value += weights.opacity / count * float(fields[3].sum(dtype=np.float64))
     value += weights.scale / (3 * count) * float(fields[1].sum(dtype=np.float64))
@@ -66,24 +65,6 @@ def fit_gradient_numba(
         Views(torch.from_numpy(rgb), torch.from_numpy(alpha), target.cameras),
         None if exposure is None else torch.from_numpy(compared.d_exposure),
         torch.from_numpy(pull),
-    )
-
-
-def _activated(rows: Float[Tensor, "g c"]) -> tuple[np.ndarray, ...]:
-    """Turn rows into what `project_kernel` takes.
-
-    torch's exponential and logarithm are vectorised, and those of `render_gaussians_numba`: both
-    draw the same picture.
-    """
-    opacity = rows[:, OPACITY].sigmoid()
-    sh = rows[:, SH:]
-    return arrays(
-        rows[:, CENTRE],
-        rows[:, LOG_SCALE].exp(),
-        rows[:, QUAT],
-        opacity,
-        torch.log(opacity / ALPHA_MIN),
-        sh.reshape(len(rows), sh.shape[1] // 3, 3),
     )
 
 

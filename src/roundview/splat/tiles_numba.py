@@ -1,22 +1,18 @@
 """CPU kernels that composite ellipses in the tiles of the picture, and the way back.
 
 Twin of `_composite_tile` in `render.py`. A band of a tile, two rows of eight pixels, is 16 lanes of
-the processor: all loops over pixels run to 16, which the compiler turns into vector instructions (a
-signed index, or a loop to 8, makes it fall back to single numbers). On the way back a job is a row
-of tiles, and each ellipse has one slot for its gradient there: threads share nothing, and the sums
-come out the same however many there are.
+the processor and computed at once. On the way back a job is a row of tiles, and each ellipse has
+one slot for its gradient there: threads share nothing, and the sums come out the same however many
+there are.
 """
 
 # Numba infers the types of kernels.
 # pyright: reportMissingParameterType=false
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 from ..kernels import njit
+from .lanes_numba import WIDTH, any_of, constant, evens, load, odds, pick, size, spread, store
 from .pairs_numba import ELLIPSE_SHIFT, FIRST_BAND, LAST_BAND, LAST_SHIFT, OPENS, SIDE
 from .project_numba import (
     BLUE,
@@ -29,7 +25,7 @@ from .project_numba import (
     SHARP_X,
     SHARP_Y,
     SHEAR,
-    SLOT_USED,
+    SLOT,
 )
 from .render import ALPHA_MAX, ALPHA_MIN, TRANSMITTANCE_MIN
 
@@ -41,9 +37,10 @@ Alpha is summed up, because 1 - transmittance has few correct digits where the p
 _F = np.float32
 _ZERO, _ONE, _TWO, _HALF = _F(0), _F(1), _F(2), _F(0.5)
 _ALPHA_MAX, _ALPHA_MIN, _T_MIN = _F(ALPHA_MAX), _F(ALPHA_MIN), _F(TRANSMITTANCE_MIN)
-# Unsigned: a signed index might be negative, and then the loops are not vectorised.
 _U = np.uint64
-_LANES, _PIXELS, _U1, _U3, _U7 = _U(16), _U(64), _U(1), _U(3), _U(7)
+_LANES, _PIXELS = _U(WIDTH), _U(64)
+_columns = constant([float(lane % SIDE) for lane in range(WIDTH)])
+_rows = constant([float(lane // SIDE) for lane in range(WIDTH)])
 # exp(-s / 8) on 0 <= s <= 6 by least squares on Chebyshev nodes, relative error 1.3e-7. The eighth
 # power costs three multiplications, and beyond 6 no opacity reaches ALPHA_MIN.
 _S_MAX, _EIGHTH = _F(6), _F(1 / 8)
@@ -77,7 +74,7 @@ def draw_kernel(first_job, last_job, drawn, pictures):  # noqa: ANN001, ANN201
         _finish_tile(mine, corner, background, picture)
 
 
-@njit
+@njit(forceinline=True)
 def _start_tile(light, size_hw, corner):  # noqa: ANN001, ANN202
     """Darken all pixels; those outside the picture are finished from the start."""
     light[:] = _ZERO
@@ -87,7 +84,7 @@ def _start_tile(light, size_hw, corner):  # noqa: ANN001, ANN202
             light[r * SIDE + c] = _ONE if inside else -_ONE
 
 
-@njit
+@njit(forceinline=True)
 def _finish_tile(light, corner, background, picture):  # noqa: ANN001, ANN202
     """Copy a tile into the pictures, over the background."""
     rgb, alpha, depth = picture
@@ -102,46 +99,66 @@ def _finish_tile(light, corner, background, picture):  # noqa: ANN001, ANN202
             depth[y, x] = light[at + 256] / seen if seen > _ZERO else _ZERO
 
 
-@njit
+@njit(forceinline=True)
 def _draw_tile(light, records, bounds, listed, corner):  # noqa: ANN001, ANN202
     """Lay a tile's ellipses over one another until no light is left."""
-    top, left = _F(corner[0]) + _HALF, _F(corner[1]) + _HALF
+    zero, least = spread(_ZERO), spread(_T_MIN)
     for at in range(bounds[0], bounds[1]):
         bits = listed[at, 1]
-        first, last = _U(bits & FIRST_BAND), _U((bits >> LAST_SHIFT) & LAST_BAND)
         e = bits >> ELLIPSE_SHIFT
-        x0, y0 = left - records[e, MIDDLE_X], top - records[e, MIDDLE_Y]
-        shear, sharp_x, sharp_y = records[e, SHEAR], records[e, SHARP_X], records[e, SHARP_Y]
-        opacity, z = records[e, OPACITY], records[e, DEPTH]
-        red, green, blue = records[e, RED], records[e, GREEN], records[e, BLUE]
-        for band in range(first, last):
-            base = band * _LANES
-            y1 = y0 + _F(band) * _TWO
-            for lane in range(_LANES):
-                i = base + lane
-                dy = y1 + _F(lane >> _U3)
-                p = (x0 + _F(lane & _U7) - shear * dy) * sharp_x
-                q = dy * sharp_y
-                a = min(opacity * _exp_minus(p * p + q * q), _ALPHA_MAX)
-                a = a if a >= _ALPHA_MIN else _ZERO
-                before = light[i]
-                after = before - a * before
-                live = after >= _T_MIN
-                share = a * before if live else _ZERO
-                light[i] = after if live else -abs(before)
-                light[i + _U(64)] += share * red
-                light[i + _U(128)] += share * green
-                light[i + _U(192)] += share * blue
-                light[i + _U(256)] += share * z
-                light[i + _U(320)] += share
+        shape = ellipse_shape(records, e, corner)
+        z, red = spread(records[e, DEPTH]), spread(records[e, RED])
+        green, blue = spread(records[e, GREEN]), spread(records[e, BLUE])
+        for band in range(_U(bits & FIRST_BAND), _U((bits >> LAST_SHIFT) & LAST_BAND)):
+            i = band * _LANES
+            a, _, _, _ = opacity_at(shape, band)
+            before = load(light, i)
+            after = before - a * before
+            live = after >= least
+            share = pick(live, a * before, zero)
+            store(light, i, pick(live, after, -size(before)))
+            store(light, i + _U(64), load(light, i + _U(64)) + share * red)
+            store(light, i + _U(128), load(light, i + _U(128)) + share * green)
+            store(light, i + _U(192), load(light, i + _U(192)) + share * blue)
+            store(light, i + _U(256), load(light, i + _U(256)) + share * z)
+            store(light, i + _U(320), load(light, i + _U(320)) + share)
         if at & 7 == 7 and not _any_light(light):
             break
 
 
 @njit(forceinline=True)
+def ellipse_shape(records, e, corner):  # noqa: ANN001, ANN201
+    """What `opacity_at` must know of an ellipse in the tile at this corner."""
+    top, left = _F(corner[0]) + _HALF, _F(corner[1]) + _HALF
+    return (
+        spread(left - records[e, MIDDLE_X]) + _columns(),
+        spread(top - records[e, MIDDLE_Y]) + _rows(),
+        spread(records[e, SHEAR]),
+        spread(records[e, SHARP_X]),
+        spread(records[e, SHARP_Y]),
+        spread(records[e, OPACITY]),
+    )
+
+
+@njit(forceinline=True)
+def opacity_at(shape, band):  # noqa: ANN001, ANN201
+    """Opacity at the pixels of a band, that without its limits, and p and q (see `RECORD`)."""
+    x, y, shear, sharp_x, sharp_y, opacity = shape
+    dy = y + spread(_F(band) * _TWO)
+    p = (x - shear * dy) * sharp_x
+    q = dy * sharp_y
+    raw = opacity * _exp_minus(p * p + q * q)
+    most = spread(_ALPHA_MAX)
+    a = pick(raw < most, raw, most)
+    return pick(a >= spread(_ALPHA_MIN), a, spread(_ZERO)), raw, p, q
+
+
+@njit(forceinline=True)
 def _exp_minus(s):  # noqa: ANN001, ANN202
-    u = min(s, _S_MAX) * _EIGHTH
-    e = _E[0] + u * (_E[1] + u * (_E[2] + u * (_E[3] + u * (_E[4] + u * _E[5]))))
+    most = spread(_S_MAX)
+    u = pick(s < most, s, most) * spread(_EIGHTH)
+    e = spread(_E[4]) + u * spread(_E[5])
+    e = spread(_E[0]) + u * (spread(_E[1]) + u * (spread(_E[2]) + u * (spread(_E[3]) + u * e)))
     e *= e
     e *= e
     return e * e
@@ -149,10 +166,10 @@ def _exp_minus(s):  # noqa: ANN001, ANN202
 
 @njit(forceinline=True)
 def _any_light(light):  # noqa: ANN001, ANN202
-    most = _ZERO
-    for i in range(_PIXELS):
-        most = max(most, light[i])
-    return most > _ZERO
+    zero = spread(_ZERO)
+    some = (load(light, _U(0)) > zero) | (load(light, _LANES) > zero)
+    rest = (load(light, _U(2) * _LANES) > zero) | (load(light, _U(3) * _LANES) > zero)
+    return any_of(some | rest)
 
 
 @njit
@@ -175,20 +192,20 @@ def draw_backward_kernel(first_job, last_job, drawn, gradients, slots):  # noqa:
         _draw_row_backward(mine, row, d_picture, slots)
 
 
-@njit
+@njit(forceinline=True)
 def _draw_row_backward(drawn, row, d_picture, slots):  # noqa: ANN001, ANN202
     """Go through one row of tiles, left to right: they share their slots."""
     records, bounds, listed, background, light = drawn
     across = (d_picture[1].shape[1] + SIDE - 1) // SIDE
-    state, sums = np.empty(7 * 64, np.float32), np.empty(SLOT_USED * 16, np.float32)
+    state = np.empty(7 * 64, np.float32)
     for column in range(across):
         tile, corner = row * across + column, (row * SIDE, column * SIDE)
         _start_tile(state, d_picture[1].shape, corner)
         _start_gains(state, light[tile], corner, background, d_picture)
-        _draw_tile_backward(state, sums, records, bounds[tile], listed, corner, slots)
+        _draw_tile_backward(state, records, bounds[tile], listed, corner, slots)
 
 
-@njit
+@njit(forceinline=True)
 def _start_gains(state, light, corner, background, d_picture):  # noqa: ANN001, ANN202
     """Write what each pixel's loss gains from light of each colour, from depth and from alpha.
 
@@ -214,96 +231,59 @@ def _start_gains(state, light, corner, background, d_picture):  # noqa: ANN001, 
             state[at + 64] = coming + gain * alpha
 
 
-@njit
-def _draw_tile_backward(state, sums, records, bounds, listed, corner, slots):  # noqa: ANN001, ANN202
+@njit(forceinline=True)
+def _draw_tile_backward(state, records, bounds, listed, corner, slots):  # noqa: ANN001, ANN202
     """Go through the tile's ellipses front to back again, with the loss still to come from behind.
 
     An ellipse of opacity a gains T v from its own light, where T is the light before it and v what
     the loss gains from light of its colour; and it takes from all behind it R / (1 - a), where R
     is what they give.
     """
-    top, left = _F(corner[0]) + _HALF, _F(corner[1]) + _HALF
+    zero, one = spread(_ZERO), spread(_ONE)
+    least, most = spread(_T_MIN), spread(_ALPHA_MAX)
     at, any_light = bounds[0], True
     while at < bounds[1] and any_light:
         bits = listed[at, 1]
-        first, last = _U(bits & FIRST_BAND), _U((bits >> LAST_SHIFT) & LAST_BAND)
         e = bits >> ELLIPSE_SHIFT
-        x0, y0 = left - records[e, MIDDLE_X], top - records[e, MIDDLE_Y]
-        shear, sharp_x, sharp_y = records[e, SHEAR], records[e, SHARP_X], records[e, SHARP_Y]
-        opacity, z = records[e, OPACITY], records[e, DEPTH]
-        red, green, blue = records[e, RED], records[e, GREEN], records[e, BLUE]
-        for k in range(_U(SLOT_USED * 16)):
-            sums[k] = _ZERO
-        for band in range(first, last):
-            base = band * _LANES
-            y1 = y0 + _F(band) * _TWO
-            for lane in range(_LANES):
-                i = base + lane
-                dy = y1 + _F(lane >> _U3)
-                p = (x0 + _F(lane & _U7) - shear * dy) * sharp_x
-                q = dy * sharp_y
-                raw = opacity * _exp_minus(p * p + q * q)
-                a = min(raw, _ALPHA_MAX)
-                a = a if a >= _ALPHA_MIN else _ZERO
-                before = state[i]
-                after = before - a * before
-                live = after >= _T_MIN
-                share = a * before if live else _ZERO
-                state[i] = after if live else -abs(before)
-                d_red, d_green = state[i + _U(128)], state[i + _U(192)]
-                d_blue, d_depth = state[i + _U(256)], state[i + _U(320)]
-                gain = d_red * red + d_green * green + d_blue * blue + d_depth * z
-                gain += state[i + _U(384)]
-                coming = state[i + _U(64)] - share * gain
-                state[i + _U(64)] = coming
-                d_power = a * coming / (_ONE - a) - share * gain
-                d_power = d_power if live and raw <= _ALPHA_MAX else _ZERO
-                d_p, d_q = d_power * p, d_power * q
-                sums[lane] += d_power
-                sums[lane + _U(16)] += d_p
-                sums[lane + _U(32)] += d_q
-                sums[lane + _U(48)] += d_p * p
-                sums[lane + _U(64)] += d_p * q
-                sums[lane + _U(80)] += d_q * q
-                sums[lane + _U(96)] += share * d_red
-                sums[lane + _U(112)] += share * d_green
-                sums[lane + _U(128)] += share * d_blue
-                sums[lane + _U(144)] += share * d_depth
-        _add_to_slot(sums, slots, listed[at, 0], bits & OPENS > 0)
+        shape = ellipse_shape(records, e, corner)
+        z, red = spread(records[e, DEPTH]), spread(records[e, RED])
+        green, blue = spread(records[e, GREEN]), spread(records[e, BLUE])
+        s = s_p = s_q = s_pp = s_pq = s_qq = zero
+        s_red = s_green = s_blue = s_depth = zero
+        for band in range(_U(bits & FIRST_BAND), _U((bits >> LAST_SHIFT) & LAST_BAND)):
+            i = band * _LANES
+            a, raw, p, q = opacity_at(shape, band)
+            before = load(state, i)
+            after = before - a * before
+            live = after >= least
+            share = pick(live, a * before, zero)
+            store(state, i, pick(live, after, -size(before)))
+            d_red, d_green = load(state, i + _U(128)), load(state, i + _U(192))
+            d_blue, d_depth = load(state, i + _U(256)), load(state, i + _U(320))
+            gain = d_red * red + d_green * green + d_blue * blue + d_depth * z
+            gain += load(state, i + _U(384))
+            coming = load(state, i + _U(64)) - share * gain
+            store(state, i + _U(64), coming)
+            d_power = a * coming / (one - a) - share * gain
+            d_power = pick(live & (most >= raw), d_power, zero)
+            d_p, d_q = d_power * p, d_power * q
+            s, s_p, s_q = s + d_power, s_p + d_p, s_q + d_q
+            s_pp, s_pq, s_qq = s_pp + d_p * p, s_pq + d_p * q, s_qq + d_q * q
+            s_red, s_green = s_red + share * d_red, s_green + share * d_green
+            s_blue, s_depth = s_blue + share * d_blue, s_depth + share * d_depth
+        four = _sums(_sums(s, s_p), _sums(s_q, s_pp))
+        eight = _sums(four, _sums(_sums(s_pq, s_qq), _sums(s_red, s_green)))
+        sums = _sums(eight, _sums(_sums(_sums(s_blue, s_depth), zero), zero))
+        slot = _U(listed[at, 0]) * _U(SLOT)
+        store(slots, slot, sums if bits & OPENS > 0 else load(slots, slot) + sums)
         at += 1
         any_light = at & 7 != 0 or _any_light(state)
     for rest in range(at, bounds[1]):
         if listed[rest, 1] & OPENS > 0:
-            for k in range(_U(SLOT_USED)):
-                slots[listed[rest, 0], k] = _ZERO
+            store(slots, _U(listed[rest, 0]) * _U(SLOT), zero)
 
 
 @njit(forceinline=True)
-def _add_to_slot(sums, slots, at, opens):  # noqa: ANN001, ANN202
-    for k in range(_U(SLOT_USED)):
-        total = _sum_of_lanes(sums, k * _LANES)  # pyright: ignore[reportCallIssue]
-        slots[at, k] = total if opens else slots[at, k] + total
-
-
-@intrinsic
-def _sum_of_lanes(context, array, index):  # noqa: ANN001, ANN202
-    """Add up 16 numbers of a float32 array from `index` on, halving them four times.
-
-    Written in LLVM's language, because a loop over so few numbers is never vectorised.
-    """
-    del context
-    signature = types.float32(array, index)
-
-    def generate(context, builder, signature, arguments):  # noqa: ANN001, ANN202
-        data = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0]).data
-        kind = ir.VectorType(ir.FloatType(), 16)
-        at = builder.bitcast(builder.gep(data, [arguments[1]]), kind.as_pointer())
-        function = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(ir.FloatType(), [ir.FloatType(), kind]),
-            "llvm.vector.reduce.fadd.v16f32",
-        )
-        zero = ir.Constant(ir.FloatType(), -0.0)
-        return builder.call(function, [zero, builder.load(at, align=4)], fastmath=("reassoc",))
-
-    return signature, generate
+def _sums(first, second):  # noqa: ANN001, ANN202
+    """Add neighbours: after four rounds each lane holds the sum of one of sixteen registers."""
+    return evens(first, second) + odds(first, second)
