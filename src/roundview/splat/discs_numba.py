@@ -1,6 +1,5 @@
 """The CPU renderer of discs: the kernels of `discs_*_numba.py` as one PyTorch function."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,13 @@ from . import pairs_numba as pairs
 from .discs import Discs, unit_or_zero
 from .project_numba import RECORD
 from .render import ALPHA_MIN
+from .render_numba import (
+    Drawn,
+    Scene,
+    _sort_into_tiles,  # pyright: ignore[reportPrivateUsage]  covers are ellipses like others
+    arrays,
+    camera_rows,
+)
 
 
 def render_discs_numba(
@@ -72,8 +78,10 @@ class _Render(torch.autograd.Function):
         opacity = opacity_logit.sigmoid()
         power = torch.log(opacity / ALPHA_MIN)
         ctx.save_for_backward(centre, log_scale.exp(), quat_wxyz, opacity, power, sh)
-        fields = _arrays(*ctx.to_save)
-        ctx.scene = _Scene(_camera_rows(cameras), cameras.size_hw, np.array(background, np.float32))
+        fields = arrays(*ctx.to_save)
+        ctx.scene = Scene(
+            arrays(camera_rows(cameras))[0], cameras.size_hw, np.array(background, np.float32)
+        )
         ctx.drawn, pictures = _draw(fields, ctx.scene)
         return tuple(torch.from_numpy(picture) for picture in pictures)
 
@@ -83,48 +91,12 @@ class _Render(torch.autograd.Function):
         ctx: Any,  # noqa: ANN401
         *d_pictures: Tensor,
     ) -> tuple[Tensor | None, ...]:
-        fields = _arrays(*ctx.saved_tensors)
-        gradients = _draw_backward(fields, ctx.scene, ctx.drawn, _arrays(*d_pictures))
+        fields = arrays(*ctx.saved_tensors)
+        gradients = _draw_backward(fields, ctx.scene, ctx.drawn, arrays(*d_pictures))
         return *(torch.from_numpy(one) for one in gradients), None, None
 
 
-@dataclass(frozen=True, eq=False)
-class _Scene:
-    """What the kernels know of the cameras: a row of 16 numbers each; and the background."""
-
-    cameras: np.ndarray
-    size_hw: tuple[int, int]
-    background: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class _Drawn:
-    """What the way back needs of the way there; see the kernels for the arrays.
-
-    Attributes:
-        kept: plates, bounds, list, background, light.
-        slot_of: First slot of each disc, and count of its slots.
-        slots: Number of all slots.
-        memory: Where the arrays lie.
-    """
-
-    kept: tuple[np.ndarray, ...]
-    slot_of: tuple[np.ndarray, np.ndarray]
-    slots: int
-    memory: Memory
-
-
-def _arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
-    return tuple(tensor.detach().contiguous().numpy() for tensor in tensors)
-
-
-def _camera_rows(cameras: Cameras) -> np.ndarray:
-    pose = cameras.camera_from_world
-    parts = [pose[:, :3, :3].flatten(1), pose[:, :3, 3], cameras.origin, cameras.focal_px[:, None]]
-    return torch.cat(parts, dim=1).detach().to("cpu", torch.float32).contiguous().numpy()
-
-
-def _draw(fields: tuple[np.ndarray, ...], scene: _Scene) -> tuple[_Drawn, tuple[np.ndarray, ...]]:
+def _draw(fields: tuple[np.ndarray, ...], scene: Scene) -> tuple[Drawn, tuple[np.ndarray, ...]]:
     n, g, (h, w) = len(scene.cameras), len(fields[0]), scene.size_hw
     memory, scratch = Memory(), Memory()
     plates = memory.empty((n, g, project.PLATE), np.float32)
@@ -138,42 +110,13 @@ def _draw(fields: tuple[np.ndarray, ...], scene: _Scene) -> tuple[_Drawn, tuple[
     shapes = [(n, h, w, 3)] * 2 + [(n, h, w)] * 4
     pictures = tuple(np.empty(shape, np.float32) for shape in shapes)
     run_jobs(tiles.draw_discs_kernel, n * bounds.shape[1], kept, pictures, at_least=16)
-    return _Drawn(kept, slot_of, slots, memory), pictures
-
-
-def _sort_into_tiles(
-    covers: np.ndarray, size_hw: tuple[int, int], memory: Memory
-) -> tuple[tuple[np.ndarray, np.ndarray], int, np.ndarray, np.ndarray]:
-    """Give each disc its slots, count them all, and list the discs of each tile."""
-    n, g = covers.shape[:2]
-    chunks = max(-(-g // pairs.CHUNK), 1)
-    scratch = Memory()
-    order, seen = scratch.empty((n, g), np.uint32), np.empty(n, np.int64)
-    capacity = np.empty((n, chunks, 2), np.int64)
-    both = (covers, covers.view(np.uint32))
-    run_jobs(pairs.sort_kernel, n, both, order, seen, size_hw, capacity)
-    starts = np.zeros((n * chunks + 1, 2), np.int64)
-    np.cumsum(capacity.reshape(n * chunks, 2), axis=0, out=starts[1:])
-    tile_count = -(-size_hw[0] // pairs.SIDE) * -(-size_hw[1] // pairs.SIDE)
-    found = scratch.empty((int(starts[-1, 0]), 2), np.uint32)
-    slot_of = (memory.empty((n, g), np.int64), memory.empty((n, g), np.int64))
-    slot_of[1].fill(0)
-    tile_counts = scratch.empty((n * chunks, tile_count), np.int64)
-    tile_counts.fill(0)
-    paired = (found, *slot_of, np.empty(n * chunks, np.int64), tile_counts)
-    run_jobs(pairs.pair_kernel, n * chunks, covers, order, seen, size_hw, starts, paired)
-    cursors = scratch.empty(tile_counts.shape, np.int64)
-    bounds = memory.empty((n, tile_count, 2), np.int64)
-    run_jobs(pairs.cursor_kernel, n, starts, tile_counts, cursors, bounds, at_least=4)
-    listed = memory.empty(found.shape, np.uint32)
-    run_jobs(pairs.list_kernel, n * chunks, starts, paired, cursors, listed, at_least=2)
-    return slot_of, int(starts[-1, 1]), bounds, listed
+    return Drawn(kept, slot_of, slots, memory), pictures
 
 
 def _draw_backward(
     fields: tuple[np.ndarray, ...],
-    scene: _Scene,
-    drawn: _Drawn,
+    scene: Scene,
+    drawn: Drawn,
     d_pictures: tuple[np.ndarray, ...],
 ) -> tuple[np.ndarray, ...]:
     scratch = Memory()
