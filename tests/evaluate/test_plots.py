@@ -2,14 +2,16 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from roundview.evaluate.plots import Line, line_plot, round_ticks
+from roundview.evaluate.plots import Line, line_plot, round_ticks, ticks_of
 
 
 def test_ticks_are_round_and_hold_all() -> None:
     assert round_ticks(11.2, 19.7, 6) == [10.0, 12.0, 14.0, 16.0, 18.0, 20.0]
-    assert round_ticks(0.0, 337.5, 9) == [0.0, 45.0, 90.0, 135.0, 180.0, 225.0, 270.0, 315.0, 360.0]
+    assert round_ticks(9.0, 26.1, 6) == [5.0, 10.0, 15.0, 20.0, 25.0, 30.0]
+    assert ticks_of(22.5, 100.0, 45.0) == [0.0, 45.0, 90.0, 135.0]
     ticks = round_ticks(3.0, 3.0, 6)
-    assert ticks[0] <= 3.0 < ticks[-1]
+    assert ticks[0] <= 3.0 <= ticks[-1]
+    assert ticks[0] < ticks[-1] < 3.1
 
 
 def test_a_plot_places_points_between_its_ticks() -> None:
@@ -17,6 +19,7 @@ def test_a_plot_places_points_between_its_ticks() -> None:
         [Line("a <b>", [(0.0, 10.0), (360.0, 20.0)]), Line("other", [(0.0, 12.0)])],
         x_label="azimuth",
         y_label="PSNR, dB",
+        x_step=90.0,
     )
     svg = ElementTree.fromstring(plot[: plot.index("</svg>") + 6])
     points = [line.attrib["points"] for line in svg.iter("polyline")]
@@ -29,4 +32,4 @@ def test_a_plot_places_points_between_its_ticks() -> None:
 
 def test_nothing_cannot_be_plotted() -> None:
     with pytest.raises(ValueError, match="no points"):
-        line_plot([Line("a", [])], x_label="x", y_label="y")
+        line_plot([Line("a", [])], x_label="x", y_label="y", x_step=1.0)

@@ -18,10 +18,11 @@ class Line(NamedTuple):
     points: list[tuple[float, float]]
 
 
-def line_plot(lines: list[Line], *, x_label: str, y_label: str) -> str:
+def line_plot(lines: list[Line], *, x_label: str, y_label: str, x_step: float) -> str:
     """Draw lines over one pair of axes, with a key below.
 
-    Axes span the points and begin and end on round numbers.
+    Axes span the points; the one to the right is ticked every `x_step`, the one up on round
+    numbers.
 
     Raises:
         ValueError: If there is no point at all.
@@ -30,7 +31,7 @@ def line_plot(lines: list[Line], *, x_label: str, y_label: str) -> str:
     ys = [y for line in lines for _, y in line.points]
     if not xs:
         raise ValueError("lines hold no points to plot")
-    x_ticks, y_ticks = round_ticks(min(xs), max(xs), 9), round_ticks(min(ys), max(ys), 6)
+    x_ticks, y_ticks = ticks_of(min(xs), max(xs), x_step), round_ticks(min(ys), max(ys), 6)
     to_x = _scale(x_ticks, _LEFT, _WIDTH - _RIGHT)
     to_y = _scale(y_ticks, _HEIGHT - _BOTTOM, _TOP)
     parts = [
@@ -74,14 +75,21 @@ def line_plot(lines: list[Line], *, x_label: str, y_label: str) -> str:
 
 def round_ticks(low: float, high: float, most: int) -> list[float]:
     """Choose at most so many round, evenly spaced numbers, from at or below low to above high."""
-    span = max(high - low, 1e-9 * max(abs(low), abs(high), 1.0))
-    step = 10.0 ** math.floor(math.log10(span))
-    steps = (step / 10 * factor for factor in (1, 2, 2.5, 4.5, 5, 9, 10, 20, 25, 45, 50, 100))
-    for each in steps:
-        first, last = math.floor(low / each), math.ceil(high / each)
-        if last - first + 1 <= most:
-            return [round(each * k, 10) for k in range(first, max(last, first + 1) + 1)]
-    return [low, high]
+    span = max(high - low, 1e-3 * max(abs(low), abs(high), 1.0))
+    unit = 10.0 ** math.floor(math.log10(span))
+    found = ticks_of(low, high, 10 * unit)
+    for factor in (5, 2.5, 2, 1, 0.5, 0.25, 0.2, 0.1):
+        finer = ticks_of(low, high, factor * unit)
+        if len(finer) > most:
+            break
+        found = finer
+    return found
+
+
+def ticks_of(low: float, high: float, step: float) -> list[float]:
+    """Give the multiples of a step from at or below low to at or above high, two at least."""
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [round(step * k, 10) for k in range(first, max(last, first + 1) + 1)]
 
 
 def _scale(ticks: list[float], start: float, stop: float) -> "_Scale":

@@ -24,7 +24,7 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; }
 h3 { font-size: 1rem; margin: 1.8rem 0 .3rem; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-size: .9rem; } .wide { overflow-x: auto; }
-th, td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line);
+th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 td.best { background: var(--best); } td small { display: block; color: var(--faint); }
@@ -181,7 +181,7 @@ def _azimuth_plot(results: dict[str, Any]) -> list[str]:
         if have:
             means = [fmean(values) for values in zip(*have, strict=True)]
             lines.append(Line(row["label"], list(zip(azimuth, means, strict=True))))
-    plot = line_plot(lines, x_label="azimuth of the view, degrees", y_label="PSNR, dB")
+    plot = line_plot(lines, x_label="azimuth of the view, degrees", y_label="PSNR, dB", x_step=45.0)
     return ["<h2>PSNR against azimuth</h2>", plot]
 
 
