@@ -32,25 +32,32 @@ def fill_holes(mesh: Mesh, *, max_edges: int | None = 256, fair: bool = True) ->
         fair: Split and bend the patches; else they keep to the vertices of the rim.
     """
     vertices, faces = arrays_of(mesh)
-    taken = {(int(a), int(b)) for a, b in np.sort(sides_and_edges(faces)[0], axis=1)}
+    loops = [loop for loop in _hole_loops(faces) if max_edges is None or len(loop) <= max_edges]
+    if not loops:
+        return mesh_of(vertices, faces)
+    taken = _edges_between(faces, np.concatenate(loops))
     added: list[Faces] = []
     fresh: list[NDArray[np.int64]] = []
-    for loop in _hole_loops(faces):
-        if max_edges is not None and len(loop) > max_edges:
-            continue
+    for loop in loops:
         patch, vertices = _patch(loop, vertices, taken)
         if fair and len(loop) > 6:
             rim_edge = np.linalg.norm(vertices[loop] - vertices[np.roll(loop, -1)], axis=1).mean()
             first = len(vertices)
             vertices, patch = _refined(vertices, patch, _COARSE * float(rim_edge), taken)
             fresh.append(np.arange(first, len(vertices)))
-        taken |= {(int(a), int(b)) for a, b in np.sort(sides_and_edges(patch)[0], axis=1)}
+        taken |= _edges_between(patch, patch.reshape(-1))
         added.append(patch)
-    if added:
-        faces = np.concatenate([faces, *added])
+    faces = np.concatenate([faces, *added])
     if fresh:
         vertices = _faired(vertices, faces, np.concatenate(fresh))
     return mesh_of(vertices, faces)
+
+
+def _edges_between(faces: Faces, vertices: NDArray[np.int64]) -> set[tuple[int, int]]:
+    """List the edges of faces both of whose ends are among some vertices, lower end first."""
+    sides = np.sort(sides_and_edges(faces)[0], axis=1)
+    sides = sides[np.isin(sides, vertices).all(axis=1)]
+    return {(int(a), int(b)) for a, b in sides}
 
 
 def _patch(

@@ -137,8 +137,8 @@ def mesh_from_depth(
     *,
     resolution: int = 128,
     half_width: float = 0.55,
-    truncation_steps: float = 4.0,
-    hidden_weight: float = 0.05,
+    truncation_steps: float = 3.0,
+    hidden_weight: float = 0.01,
     blur: float = 0.0,
 ) -> Mesh:
     """Fuse depth maps and silhouettes into one closed mesh.
@@ -150,13 +150,17 @@ def mesh_from_depth(
     is hidden from all views is solid. What lies outside every picture is empty.
 
     Args:
-        views: Pictures with depth (alpha-weighted mean along the axis, 0 where nothing is seen).
+        views: Pictures with depth along the axis, 0 where nothing is seen; mean or median depth of
+            a cloud, better the median of its `front_of`.
         resolution: Nodes along each side of the grid.
         half_width: Half the side of the grid's cube, world units; the subject must lie inside.
         truncation_steps: Distance from a seen surface up to which it speaks, in grid steps. Larger
-            forgives noisier depth and rounds corners off.
-        hidden_weight: Vote of a view that cannot see a point, where a clear sight has 1. Chosen by
-            us, with 16 to 40 views.
+            forgives noisier depth, rounds corners off and thickens walls thinner than itself.
+        hidden_weight: Vote of a view that cannot see a point, where a clear sight has 1. Larger
+            forgives wrong depths, and fills what is thin or hollow, since most views cannot see a
+            point behind a wall. Chosen by us for views that agree, on true depth of a shoe from 40
+            sides at 128: with 0.05 the overlap with the truth (IoU at 64) was 0.82, with 0.01 0.92;
+            on depth of fits see `front_of`. Drawn views need 0.15.
         blur: Standard deviation of a Gaussian filter of the fused distances, world units. Takes
             away bumps and spikes of that size, and thin parts with them.
 
