@@ -10,6 +10,7 @@ from torch import Generator
 
 from roundview.camera import Cameras
 from roundview.data.objects import ObjectFile
+from roundview.evaluate.judges import load_judges
 from roundview.evaluate.keeping import kept_strip
 from roundview.evaluate.nvs import Candidate, evaluate_nvs, row_label
 from roundview.evaluate.protocol import NvsProtocol
@@ -227,3 +228,24 @@ def test_rows_are_named_in_words() -> None:
 def test_unknown_recipes_are_refused() -> None:
     with pytest.raises(ValueError, match="im3d"):
         replace(candidate(TrueOrbit(block())), recipe="nonsense")
+
+
+def test_silhouettes_and_estimated_elevations_are_marked(tmp_path: Path) -> None:
+    orbit = TrueOrbit(block())
+    results, _ = run([TALL], candidate(orbit), tmp_path)
+    assert results["mean"]["rows"]["orbit"]["matte_iou"] == pytest.approx(1.0)
+    assert "elevation_error_deg" not in results["mean"]["rows"]["orbit"]
+    guessing = replace(KNOWN, photo_elevation_deg=None)
+    results, _ = run([TALL], candidate(orbit, guessing), tmp_path)
+    assert results["mean"]["rows"]["orbit"]["elevation_error_deg"] == pytest.approx(12.0)
+    assert results["mean"]["rows"]["orbit"]["matte_iou"] < 1.0
+
+
+def test_other_judges_mark_every_row(tmp_path: Path) -> None:
+    judges = load_judges(deep_features=True)
+    what = candidate(TrueOrbit(block()))
+    results = evaluate_nvs([TALL], what, tmp_path, protocol=PROTOCOL, judges=judges)
+    rows = results["mean"]["rows"]
+    assert rows["orbit"]["deep_features"] == pytest.approx(0.0, abs=1e-5)
+    assert rows["copy"]["deep_features"] > 0.1
+    assert results["settings"]["judges"] == ["deep features: EfficientNet-lite0"]

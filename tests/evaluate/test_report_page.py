@@ -124,3 +124,15 @@ def test_time_is_shown_by_stage() -> None:
     for entry in alone["objects"]:
         entry.pop("seconds", None)
     assert "<h2>Time</h2>" not in html_page(alone, {})
+
+
+def test_cost_and_soundness_stand_apart() -> None:
+    assert "<h2>Cost and soundness</h2>" not in html_page(results(), {})
+    sound = results()
+    sound["mean"]["rows"]["orbit"]["faces"] = 2000.0
+    page = html_page(sound, {})
+    after = page.split("<h2>Cost and soundness</h2>")[1].split("</table>")[0]
+    assert ">2000<" in after
+    assert "PSNR" not in after
+    assert "all white" not in after  # It has no faces.
+    assert "faces" not in page.split("</table>")[0]

@@ -6,10 +6,10 @@ import torch
 from fakes import KnowingOrbit, KnownElevation, block, photo_of
 from torch import Generator, Tensor
 
+from roundview.evaluate.judges import Judges
 from roundview.evaluate.nvs import Candidate
 from roundview.evaluate.protocol import NvsProtocol
 from roundview.evaluate.single_view import (
-    Judges,
     PhotoFile,
     SingleViewMeasure,
     evaluate_single_view,

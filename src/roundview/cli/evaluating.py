@@ -25,6 +25,7 @@ from .options import (
     Threads,
     Watertight,
     Weights,
+    check_cpu_only,
     check_output,
     check_recipe,
     parse_elevation,
@@ -89,6 +90,15 @@ def nvs(  # noqa: PLR0913  typer reads the options from the signature
     with_recipe: Annotated[
         bool, typer.Option("--with-recipe", help="Run the whole recipe on each object, too.")
     ] = False,
+    lpips_vgg: Annotated[
+        Path | None, typer.Option(help="torchvision's VGG16, for LPIPS (VGG); never downloaded.")
+    ] = None,
+    lpips_alex: Annotated[
+        Path | None, typer.Option(help="torchvision's AlexNet, for LPIPS (Alex).")
+    ] = None,
+    deep_features: Annotated[
+        bool, typer.Option("--deep-features", help="The shipped network's distance; not LPIPS.")
+    ] = False,
     photo_elevation_deg: Annotated[
         str, typer.Option(help="What the model is told: 30, which is true, or auto to estimate it.")
     ] = "30",
@@ -108,6 +118,7 @@ def nvs(  # noqa: PLR0913  typer reads the options from the signature
     if protocol is ViewsProtocol.nvs_zero123 and with_recipe:
         raise ValueError("--with-recipe: protocol nvs-zero123 asks for one view, not for an asset")
     from ..evaluate import nvs, pairs  # noqa: PLC0415  imports torch
+    from ..evaluate.judges import load_judges  # noqa: PLC0415
     from ..evaluate.protocol import NvsProtocol  # noqa: PLC0415
     from ..pipeline import settings_of  # noqa: PLC0415
 
@@ -115,7 +126,10 @@ def nvs(  # noqa: PLR0913  typer reads the options from the signature
     settings = replace(settings_of(quality), photo_elevation_deg=elevation_deg)
     ring = NvsProtocol(size_px=size)
     load = partial(nvs.load_measure, weights, str(device), settings, ring, recipe=recipe, seed=seed)
-    build = partial(load, with_recipe=with_recipe)
+    judges = partial(
+        load_judges, deep_features=deep_features, lpips_alex=lpips_alex, lpips_vgg=lpips_vgg
+    )
+    build = partial(load, with_recipe=with_recipe, judges=judges)
     with told(quiet=quiet, as_json=as_json) as listener:
         if protocol is ViewsProtocol.nvs_zero123:
             pair = partial(pairs.load_measure, load, pairs.PairProtocol(size_px=size))
@@ -125,8 +139,13 @@ def nvs(  # noqa: PLR0913  typer reads the options from the signature
             )
         else:
             workers = _workers(data, build, jobs, threads)
+            measure = build()
             results = nvs.evaluate_nvs(
-                found, build().candidate, output, protocol=ring, workers=workers, listener=listener
+                *(found, measure.candidate, output),
+                protocol=ring,
+                judges=measure.judges,
+                workers=workers,
+                listener=listener,
             )
         _conclude(results, output, listener)
 
@@ -180,6 +199,7 @@ def reconstruct(  # noqa: PLR0913  typer reads the options from the signature
     size: Size = 256,
     objects: Objects = None,
     seed: Seed = 0,
+    device: DeviceOption = Device.auto,
     threads: Threads = None,
     jobs: Jobs = 1,
     quiet: Quiet = False,
@@ -187,6 +207,7 @@ def reconstruct(  # noqa: PLR0913  typer reads the options from the signature
 ) -> None:
     """Fit true views, and mark splats and mesh; the same command goes on after an interruption."""
     check_output(output)
+    check_cpu_only(device, "eval reconstruct")
     use_threads(threads)
     from ..evaluate import reconstruct as protocols  # noqa: PLC0415  imports torch
     from ..pipeline import reconstruction_of  # noqa: PLC0415

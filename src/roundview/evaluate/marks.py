@@ -57,6 +57,9 @@ MARKS = {
 }
 """In the order in which tables show them."""
 
+HEALTH = frozenset(list(MARKS)[list(MARKS).index("seconds") :])
+"""Marks of cost and soundness, which the page shows apart from those of likeness."""
+
 
 def shown(key: str, value: float | int | None) -> str:
     """Write a mark with its digits; a dash where there is none."""

@@ -7,7 +7,7 @@ in the same table, and so do, if asked for, the renders of a whole recipe after 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -22,13 +22,16 @@ from ..data.objects import ObjectFile
 from ..image import Image
 from ..loaders import Loaded
 from ..mesh import Asset, Mesh
+from ..metrics import matte_iou
 from ..models import Report, StageRunner
 from ..recipes import RECIPES
 from ..recipes.im3d import Im3d
 from ..stages import Listener, seeded
+from ..views import Views
 from ..weights import for_record
 from .baselines import BASELINES
 from .jobs import Workers, measure_all
+from .judges import Judges
 from .keeping import Measured, failure_of
 from .marks import Entry, mean_rows
 from .protocol import NvsProtocol, Truth, as_written, mark, render_truth
@@ -82,6 +85,7 @@ def evaluate_nvs(
     directory: Path,
     *,
     protocol: NvsProtocol = NvsProtocol(),  # noqa: B008  frozen
+    judges: Judges = Judges(),  # noqa: B008  frozen
     workers: Workers | None = None,
     listener: Listener | None = None,
 ) -> dict[str, Any]:
@@ -95,14 +99,14 @@ def evaluate_nvs(
     Returns:
         What `results.json` holds.
     """
-    measure = NvsMeasure(candidate, protocol)
+    measure = NvsMeasure(candidate, protocol, judges)
     entries = measure_all(objects, measure, directory, workers=workers, listener=listener)
     return {
         "protocol": NvsProtocol.NAME,
         "recipe": candidate.recipe,
         "weights": [for_record(card) for card in candidate.loaded.cards],
         "alignment": ALIGNMENT,
-        "settings": candidate.facts(protocol),
+        "settings": candidate.facts(protocol) | {"judges": list(judges.names)},
         "main": "orbit",
         "uses_truth": [row.key for row in BASELINES if row.uses_truth],
         "objects": entries,
@@ -119,6 +123,7 @@ def load_measure(
     recipe: str = "im3d",
     seed: int = 0,
     with_recipe: bool = False,
+    judges: Callable[[], Judges] = Judges,
 ) -> "NvsMeasure":
     """Load the models of a candidate; plain arguments, so that other processes can do it, too."""
     # The photographs come with their true alpha, so there is nothing to cut out.
@@ -126,7 +131,7 @@ def load_measure(
         weights, use_matte=False, photo_elevation_deg=settings.photo_elevation_deg, device=device
     )
     candidate = Candidate(loaded, settings, recipe=recipe, seed=seed, with_recipe=with_recipe)
-    return NvsMeasure(candidate, protocol)
+    return NvsMeasure(candidate, protocol, judges())
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +140,7 @@ class NvsMeasure:
 
     candidate: Candidate
     protocol: NvsProtocol
+    judges: Judges = Judges()  # noqa: RUF009  a frozen value
 
     def facts(self) -> dict[str, Any]:
         """Say in plain values what is measured, and how."""
@@ -142,6 +148,7 @@ class NvsMeasure:
         return candidate.facts(self.protocol) | {
             "method": candidate.recipe,
             "models": candidate.loaded.identity,
+            "judges": list(self.judges.names),
         }
 
     def __call__(self, name: str, mesh: Mesh, report: Report) -> Measured:
@@ -150,7 +157,8 @@ class NvsMeasure:
         begin = time.perf_counter()
         truth = render_truth(mesh, protocol)
         share = 0.1 if candidate.with_recipe else 1.0
-        drawn, elevation_deg = _drawn(truth, candidate, protocol, lambda f: report(share * f))
+        views, elevation_deg = _drawn(truth, candidate, protocol, lambda f: report(share * f))
+        drawn = views.rgb.float().cpu()
         shown: Pictures = {"orbit": drawn}
         failure = {}
         if candidate.with_recipe:
@@ -160,13 +168,19 @@ class NvsMeasure:
                 )
             except Exception as error:  # The drawings are measured all the same.
                 failure = {"recipe_error": failure_of(name, error)}
-        marks = {key: mark(rgb, truth) for key, rgb in shown.items()}
-        marks |= {row.key: mark(row.draw(truth), truth) for row in BASELINES}
+        pictures = shown | {row.key: row.draw(truth) for row in BASELINES}
+        marks = {key: self._marked(rgb, truth) for key, rgb in pictures.items()}
         rows = {
             key: {m: round(fmean(v), 5) for m, v in values.items()} for key, values in marks.items()
         }
+        overlap = matte_iou(views.alpha[1:].float().cpu(), truth.views.alpha[1:])
+        rows["orbit"]["matte_iou"] = round(float(overlap.mean()), 5)
+        if candidate.settings.photo_elevation_deg is None:
+            off = abs(elevation_deg - protocol.elevation_deg)
+            rows["orbit"]["elevation_error_deg"] = round(off, 3)
         entry = {
-            **rows["orbit"],
+            "psnr": rows["orbit"]["psnr"],
+            "ssim": rows["orbit"]["ssim"],
             "psnr_by_view": marks["orbit"]["psnr"],
             "azimuth_deg": [round(float(a), 3) for a in truth.views.cameras.azimuth_deg[1:]],
             "psnr_by_row": {key: values["psnr"] for key, values in marks.items()},
@@ -180,10 +194,15 @@ class NvsMeasure:
         strip = strip_png([truth.views.rgb, *shown.values(), error])
         return Measured(entry, strip, complete=not failure)
 
+    def _marked(self, rgb: Float[Tensor, "n h w 3"], truth: Truth) -> dict[str, list[float]]:
+        return mark(rgb, truth) | self.judges.of_pairs(
+            as_written(rgb)[1:].cpu(), truth.views.rgb[1:]
+        )
+
 
 def _drawn(
     truth: Truth, candidate: Candidate, protocol: NvsProtocol, report: Report
-) -> tuple[Float[Tensor, "n h w 3"], float]:
+) -> tuple[Views, float]:
     """Let the orbit model draw the ring; give the elevation that it was told, too.
 
     The ring lies at the photograph's elevation. If that is estimated, the model is asked for the
@@ -201,7 +220,7 @@ def _drawn(
         steps=settings.draw_steps,
         report=report,
     )
-    return views.rgb.float().cpu(), elevation_deg
+    return views, elevation_deg
 
 
 def _through_recipe(

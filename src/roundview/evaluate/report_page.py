@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from .marks import INTERVAL, MARKS, known_marks, shown
+from .marks import HEALTH, INTERVAL, MARKS, known_marks, shown
 from .plots import Line, line_plot
 from .report_text import alignment_line, count_line, failure, settings_text, weights_line
 
@@ -27,7 +27,8 @@ table { border-collapse: collapse; font-size: .9rem; } .wide { overflow-x: auto;
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
-td.best { background: var(--best); } td small { display: block; color: var(--faint); }
+td.best { background: var(--best); } td small { display: block; color: var(--faint);
+  white-space: nowrap; } td:first-child { min-width: 11rem; }
 th button { font: inherit; font-weight: 600; color: inherit; background: none; border: 0;
   padding: 0; cursor: pointer; text-align: inherit; }
 th button:hover { text-decoration: underline; }
@@ -83,12 +84,13 @@ def html_page(results: dict[str, Any], strips: dict[str, Path]) -> str:
         f"<style>{STYLE}</style></head><body>",
         f"<h1>{escape(title)}</h1>",
         f"<p>{'<br>'.join(escape(line) for line in lines)}</p>",
-        _means_table(results),
+        _means_table(results, health=False),
         f"<p class=faint>Means over views, then over objects; below each the {INTERVAL:.0%} "
         "bootstrap interval of the mean over objects. Shaded: the best of each column that does "
         "not use the truth. Rows that use it are no competitors: they tell what silhouettes or "
         "blur alone would be worth.</p>",
         *_azimuth_plot(results),
+        *_health(results),
         *_stage_table(objects),
         "<h2>Objects</h2>",
         _objects_table(results),
@@ -104,24 +106,35 @@ def html_page(results: dict[str, Any], strips: dict[str, Path]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _means_table(results: dict[str, Any]) -> str:
-    rows, of = results["mean"]["rows"], results["mean"]["of"]
-    marks = known_marks(rows)
-    best = {mark: _best(mark, rows, results["uses_truth"]) for mark in marks}
-    heads = ["pictures or shape", "uses the truth", *(MARKS[m].label for m in marks), "objects"]
+def _health(results: dict[str, Any]) -> list[str]:
+    have = known_marks(results["mean"]["rows"])
+    if HEALTH.isdisjoint(have):
+        return []
+    return ["<h2>Cost and soundness</h2>", _means_table(results, health=True)]
+
+
+def _means_table(results: dict[str, Any], *, health: bool) -> str:
+    of, uses_truth = results["mean"]["of"], results["uses_truth"]
+    marks = [key for key in known_marks(results["mean"]["rows"]) if (key in HEALTH) == health]
+    rows = {
+        key: row for key, row in results["mean"]["rows"].items() if not set(marks).isdisjoint(row)
+    }
+    best = {mark: _best(mark, rows, uses_truth) for mark in marks}
+    texts = ["pictures or shape", *(["uses the truth"] if uses_truth else [])]
     lines = []
     for key, row in rows.items():
         kind = " class=measured" if key == results["main"] else ""
-        truth = "yes" if key in results["uses_truth"] else ""
+        truth = f"<td>{'yes' if key in uses_truth else ''}" if uses_truth else ""
         cells = [
             _number(mark, row.get(mark), row["interval"].get(mark), best=key == best[mark])
             for mark in marks
         ]
         lines.append(
-            f"<tr{kind}><td>{escape(row['label'])}<td>{truth}{''.join(cells)}"
+            f"<tr{kind}><td>{escape(row['label'])}{truth}{''.join(cells)}"
             f"<td class=number>{row['objects']} of {of}</tr>"
         )
-    return _table(heads, lines, texts=2)
+    heads = [*texts, *(MARKS[mark].label for mark in marks), "objects"]
+    return _table(heads, lines, texts=len(texts))
 
 
 def _best(mark: str, rows: dict[str, Any], uses_truth: list[str]) -> str | None:
@@ -162,7 +175,7 @@ def _number(
     mark: str, value: float | int | None, interval: list[float] | None = None, *, best: bool = False
 ) -> str:
     spread = ""
-    if interval is not None:
+    if interval is not None and interval[0] < interval[1]:
         spread = f"<small>{shown(mark, interval[0])} to {shown(mark, interval[1])}</small>"
     kind = "number best" if best else "number"
     sorted_by = "" if value is None else value

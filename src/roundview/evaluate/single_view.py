@@ -7,6 +7,7 @@ the photograph from where it was taken, and do its other sides look as if of the
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -14,15 +15,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..image import Image, composite
-from ..losses import WeightedFeatureModel
-from ..metrics import clip_similarity, contextual_distance, deep_feature_distance, lpips, psnr, ssim
-from ..metrics.likeness import FeatureMap, ImageTower
-from ..models import FeatureModel, Report
+from ..metrics import psnr, ssim
+from ..models import Report
 from ..photo import load_image
 from ..recipes import RECIPES
 from ..stages import Listener, seeded
 from ..surface.raster import render_mesh
 from ..weights import for_record
+from .judges import Judges
 from .keeping import Measured, measure_each
 from .marks import mean_rows
 from .nvs import Candidate
@@ -57,25 +57,6 @@ def find_photos(folder: Path) -> list[PhotoFile]:
     if not paths:
         raise ValueError(f"{folder} is no folder with pictures ({', '.join(sorted(_SUFFIXES))})")
     return [PhotoFile(path.name, lambda path=path: load_image(path)) for path in paths]
-
-
-@dataclass(frozen=True, eq=False)
-class Judges:
-    """The networks that judge; those of the user, for none but the deep features ships.
-
-    Attributes:
-        features: For the deep-feature distance.
-        lpips: From `metrics.load_lpips`; Magic123's protocol takes AlexNet.
-        clip: Any image tower; say which in `names`.
-        contextual: VGG19's relu5_4 for HiFi-123's figures.
-        names: What they are called, for the record.
-    """
-
-    features: FeatureModel
-    lpips: WeightedFeatureModel | None = None
-    clip: ImageTower | None = None
-    contextual: FeatureMap | None = None
-    names: tuple[str, ...] = ("deep features: EfficientNet-lite0",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,27 +118,19 @@ class SingleViewMeasure:
     def _reference(
         self, drawn: Float[Tensor, "1 h w 3"], wanted: Float[Tensor, "1 h w 3"]
     ) -> dict[str, float]:
-        judges = self.judges
         marks = {"psnr": float(psnr(drawn, wanted)), "ssim": float(ssim(drawn, wanted))}
-        if judges.lpips is not None:
-            kind = "lpips_alex" if "Alex" in type(judges.lpips).__name__ else "lpips_vgg"
-            marks[kind] = float(lpips(judges.lpips, drawn, wanted))
-        return marks | self._novel(drawn, wanted)
+        paired = self.judges.of_pairs(drawn, wanted)
+        return (
+            marks
+            | {key: fmean(values) for key, values in paired.items()}
+            | self._novel(drawn, wanted)
+        )
 
     def _novel(
         self, drawn: Float[Tensor, "n h w 3"], wanted: Float[Tensor, "1 h w 3"]
     ) -> dict[str, float]:
-        judges, copies = self.judges, wanted.expand_as(drawn)
-        marks = {
-            "deep_features": float(deep_feature_distance(judges.features, drawn, copies).mean())
-        }
-        if judges.clip is not None:
-            marks["clip"] = float(clip_similarity(judges.clip, drawn, wanted).mean())
-        if judges.contextual is not None:
-            marks["contextual"] = float(
-                contextual_distance(judges.contextual, drawn, copies).mean()
-            )
-        return marks
+        found = self.judges.of_likeness(drawn, wanted)
+        return {key: fmean(values) for key, values in found.items()}
 
 
 def evaluate_single_view(
