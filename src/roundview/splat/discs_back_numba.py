@@ -10,7 +10,7 @@ its gradient there, as in `tiles_numba.py`: threads share nothing, and the sums 
 import numpy as np
 
 from ..kernels import njit
-from .discs_gradient_numba import SLOT_USED
+from .discs_gradient_numba import SLOT
 from .discs_project_numba import (
     BLUE,
     DEPTH,
@@ -34,21 +34,23 @@ from .discs_tiles_numba import (
     LIGHT_NORMAL,
     LIGHT_RGB,
     LIGHT_SQUARE,
-    exp_minus,
     first_depth,
     offsets,
     reached,
     start_tile,
 )
-from .lanes_numba import load, total
+from .lanes_numba import WIDTH, constant, evens, load, odds, pick, size, spread, store
 from .pairs_numba import ELLIPSE_SHIFT, FIRST_BAND, LAST_BAND, LAST_SHIFT, OPENS, SIDE
 from .render import ALPHA_MAX, ALPHA_MIN, NEAR, TRANSMITTANCE_MIN
+from .tiles_numba import _exp_minus  # pyright: ignore[reportPrivateUsage]  one exponential for both
 
 _F, _U = np.float32, np.uint64
 _ZERO, _ONE, _TWO, _HALF = _F(0), _F(1), _F(2), _F(0.5)
 _ALPHA_MAX, _ALPHA_MIN, _T_MIN = _F(ALPHA_MAX), _F(ALPHA_MIN), _F(TRANSMITTANCE_MIN)
 _NEAR = _F(NEAR)
-_LANES, _U3, _U7 = _U(16), _U(3), _U(7)
+_LANES = _U(WIDTH)
+_columns = constant([float(lane % SIDE) for lane in range(WIDTH)])
+_rows = constant([float(lane // SIDE) for lane in range(WIDTH)])
 # Where the planes of a tile begin on the way back, behind the transmittance: the loss still to come
 # from behind, the gains from light of each colour and normal, the gain of light by depth as a
 # quadratic, that of the median depth, and which pair of the list gave that.
@@ -90,13 +92,12 @@ def _draw_row_backward(drawn, row, d_picture, slots):  # noqa: ANN001, ANN202
     plates, bounds, listed, background, light = drawn
     size_hw = d_picture[2].shape
     across = (size_hw[1] + SIDE - 1) // SIDE
-    state, sums = np.empty(_STATE, np.float32), np.empty(SLOT_USED * 16, np.float32)
+    state = np.empty(_STATE, np.float32)
     for column in range(across):
         tile, corner = row * across + column, (row * SIDE, column * SIDE)
         start_tile(state, size_hw, corner)
         _start_gains(state, light[tile], corner, background, d_picture)
-        first = first_depth(plates, bounds[tile], listed)
-        _draw_tile_backward(state, sums, plates, bounds[tile], listed, corner, first, slots)
+        _draw_tile_backward(state, plates, bounds[tile], listed, corner, slots)
 
 
 @njit
@@ -133,98 +134,118 @@ def _start_gains(state, light, corner, background, d_picture):  # noqa: ANN001, 
             state[at + _AT_MEDIAN] = light[at + LIGHT_CHOSEN]
 
 
-@njit
-def _draw_tile_backward(state, sums, plates, bounds, listed, corner, first_z, slots):  # noqa: ANN001, ANN202
+@njit(forceinline=True)
+def _draw_tile_backward(state, plates, bounds, listed, corner, slots):  # noqa: ANN001, ANN202
     """Go through the tile's discs front to back again, with the loss still to come from behind."""
+    zero, one, two = spread(_ZERO), spread(_ONE), spread(_TWO)
+    least, most = spread(_T_MIN), spread(_ALPHA_MAX)
+    first_z = spread(first_depth(plates, bounds, listed))
     at, any_light = bounds[0], True
     while at < bounds[1] and any_light:
         bits = listed[at, 1]
-        first, last = _U(bits & FIRST_BAND), _U((bits >> LAST_SHIFT) & LAST_BAND)
         e = bits >> ELLIPSE_SHIFT
-        x0, y0, mx0, my0 = offsets(plates, e, corner)
-        u_x, u_y, v_x, v_y = plates[e, U_X], plates[e, U_Y], plates[e, V_X], plates[e, V_Y]
-        w_x, w_y, w_0, z_0 = plates[e, W_X], plates[e, W_Y], plates[e, W_0], plates[e, Z_0]
-        opacity, z = plates[e, OPACITY], plates[e, DEPTH]
-        red, green, blue = plates[e, RED], plates[e, GREEN], plates[e, BLUE]
-        n_x, n_y, n_z = plates[e, NORMAL], plates[e, NORMAL + 1], plates[e, NORMAL + 2]
-        rank = _F(at - bounds[0])
-        for k in range(_U(SLOT_USED * 16)):
-            sums[k] = _ZERO
-        for band in range(first, last):
-            base = band * _LANES
-            down = _F(band) * _TWO
-            for lane in range(_LANES):
-                i = base + lane
-                right, below = _F(lane & _U7), down + _F(lane >> _U3)
-                dx, dy = x0 + right, y0 + below
-                ex, ey = mx0 + right, my0 + below
-                inverse = _ONE / (w_0 + w_x * dx + w_y * dy)
-                p, q = (u_x * dx + u_y * dy) * inverse, (v_x * dx + v_y * dy) * inverse
-                on_plane, blurred = _HALF * (p * p + q * q), ex * ex + ey * ey
-                met = z_0 * inverse
-                sharp = (on_plane <= blurred) & (met > _NEAR)
-                here = (met if sharp else z) - first_z
-                power = on_plane if sharp else blurred
-                raw = opacity * exp_minus(power)
-                a = min(raw, _ALPHA_MAX)
-                a = a if a >= _ALPHA_MIN else _ZERO
-                before = state[i]
-                after = before - a * before
-                live = after >= _T_MIN
-                share = a * before if live else _ZERO
-                state[i] = after if live else -abs(before)
-                d_red, d_green = state[i + _U(128)], state[i + _U(192)]
-                d_blue, d_n_x = state[i + _U(256)], state[i + _U(320)]
-                d_n_y, d_n_z = state[i + _U(384)], state[i + _U(448)]
-                k_1, k_2 = state[i + _U(576)], state[i + _U(640)]
-                gain = d_red * red + d_green * green + d_blue * blue
-                gain += d_n_x * n_x + d_n_y * n_y + d_n_z * n_z
-                gain += state[i + _U(512)] + here * (k_1 + here * k_2)
-                coming = state[i + _U(64)] - share * gain
-                state[i + _U(64)] = coming
-                d_power = a * coming / (_ONE - a) - share * gain
-                d_power = d_power if live and raw <= _ALPHA_MAX else _ZERO
-                d_here = share * (k_1 + _TWO * here * k_2)
-                chosen = (state[i + _U(768)] == rank) & (share > _ZERO)
-                d_here += state[i + _U(704)] if chosen else _ZERO
-                # Where the blur is seen, the plane gains nothing, even if it is met at infinity.
-                d_z = _ZERO if sharp else d_here
-                d_blurred = _ZERO if sharp else d_power
-                inverse = inverse if sharp else _ZERO
-                p, q, met = p if sharp else _ZERO, q if sharp else _ZERO, met if sharp else _ZERO
-                d_u, d_v = d_power * p * inverse, d_power * q * inverse
-                d_w = -(d_power * (p * p + q * q) + d_here * met) * inverse
-                sums[lane] += d_u
-                sums[lane + _U(16)] += d_u * dx
-                sums[lane + _U(32)] += d_u * dy
-                sums[lane + _U(48)] += d_v
-                sums[lane + _U(64)] += d_v * dx
-                sums[lane + _U(80)] += d_v * dy
-                sums[lane + _U(96)] += d_w
-                sums[lane + _U(112)] += d_w * dx
-                sums[lane + _U(128)] += d_w * dy
-                sums[lane + _U(144)] += d_here * inverse
-                sums[lane + _U(160)] += d_blurred * ex
-                sums[lane + _U(176)] += d_blurred * ey
-                sums[lane + _U(192)] += d_power
-                sums[lane + _U(208)] += d_z
-                sums[lane + _U(224)] += share * d_red
-                sums[lane + _U(240)] += share * d_green
-                sums[lane + _U(256)] += share * d_blue
-                sums[lane + _U(272)] += share * d_n_x
-                sums[lane + _U(288)] += share * d_n_y
-                sums[lane + _U(304)] += share * d_n_z
-        _add_to_slot(sums, slots, listed[at, 0], bits & OPENS > 0)
+        plane = _plane(plates, e, corner)
+        opacity, z = spread(plates[e, OPACITY]), spread(plates[e, DEPTH])
+        red, green, blue = spread(plates[e, RED]), spread(plates[e, GREEN]), spread(plates[e, BLUE])
+        n_x, n_y = spread(plates[e, NORMAL]), spread(plates[e, NORMAL + 1])
+        n_z, rank = spread(plates[e, NORMAL + 2]), spread(_F(at - bounds[0]))
+        s_u = s_ux = s_uy = s_v = s_vx = s_vy = s_w = s_wx = s_wy = s_0 = zero
+        s_x = s_y = s = s_z = s_red = s_green = s_blue = s_nx = s_ny = s_nz = zero
+        for band in range(_U(bits & FIRST_BAND), _U((bits >> LAST_SHIFT) & LAST_BAND)):
+            i = band * _LANES
+            dx, dy, ex, ey, p, q, inverse, met, sharp, power = _meet(plane, band)
+            here = pick(sharp, met, z) - first_z
+            raw = opacity * _exp_minus(power)
+            a = pick(raw < most, raw, most)
+            a = pick(a >= spread(_ALPHA_MIN), a, zero)
+            before = load(state, i)
+            after = before - a * before
+            live = after >= least
+            share = pick(live, a * before, zero)
+            store(state, i, pick(live, after, -size(before)))
+            d_red, d_green = load(state, i + _U(128)), load(state, i + _U(192))
+            d_blue, d_n_x = load(state, i + _U(256)), load(state, i + _U(320))
+            d_n_y, d_n_z = load(state, i + _U(384)), load(state, i + _U(448))
+            k_1, k_2 = load(state, i + _U(576)), load(state, i + _U(640))
+            gain = d_red * red + d_green * green + d_blue * blue
+            gain += d_n_x * n_x + d_n_y * n_y + d_n_z * n_z
+            gain += load(state, i + _U(512)) + here * (k_1 + here * k_2)
+            coming = load(state, i + _U(64)) - share * gain
+            store(state, i + _U(64), coming)
+            d_power = a * coming / (one - a) - share * gain
+            d_power = pick(live & (most >= raw), d_power, zero)
+            d_here = share * (k_1 + two * here * k_2)
+            chosen = load(state, i + _U(768))
+            chosen = (chosen >= rank) & (rank >= chosen) & (share > zero)
+            d_here += pick(chosen, load(state, i + _U(704)), zero)
+            # Where the blur is seen, the plane gains nothing, even if it is met at infinity.
+            d_blurred = pick(sharp, zero, d_power)
+            inverse, met = pick(sharp, inverse, zero), pick(sharp, met, zero)
+            p, q = pick(sharp, p, zero), pick(sharp, q, zero)
+            d_u, d_v = d_power * p * inverse, d_power * q * inverse
+            d_w = -(d_power * (p * p + q * q) + d_here * met) * inverse
+            s_u, s_ux, s_uy = s_u + d_u, s_ux + d_u * dx, s_uy + d_u * dy
+            s_v, s_vx, s_vy = s_v + d_v, s_vx + d_v * dx, s_vy + d_v * dy
+            s_w, s_wx, s_wy = s_w + d_w, s_wx + d_w * dx, s_wy + d_w * dy
+            s_0, s_z = s_0 + d_here * inverse, s_z + pick(sharp, zero, d_here)
+            s_x, s_y, s = s_x + d_blurred * ex, s_y + d_blurred * ey, s + d_power
+            s_red, s_green = s_red + share * d_red, s_green + share * d_green
+            s_blue, s_nx = s_blue + share * d_blue, s_nx + share * d_n_x
+            s_ny, s_nz = s_ny + share * d_n_y, s_nz + share * d_n_z
+        eight = _sums(_four(s_u, s_ux, s_uy, s_v), _four(s_vx, s_vy, s_w, s_wx))
+        rest = _sums(_four(s_wy, s_0, s_x, s_y), _four(s, s_z, s_red, s_green))
+        last = _sums(_sums(_four(s_blue, s_nx, s_ny, s_nz), zero), zero)
+        slot, opens = _U(listed[at, 0]) * _U(SLOT), bits & OPENS > 0
+        sums = _sums(eight, rest)
+        store(slots, slot, sums if opens else load(slots, slot) + sums)
+        slot += _LANES
+        store(slots, slot, last if opens else load(slots, slot) + last)
         at += 1
         any_light = at & 7 != 0 or reached(state)
-    for rest in range(at, bounds[1]):
-        if listed[rest, 1] & OPENS > 0:
-            for k in range(_U(SLOT_USED)):
-                slots[listed[rest, 0], k] = _ZERO
+    for rest_at in range(at, bounds[1]):
+        if listed[rest_at, 1] & OPENS > 0:
+            slot = _U(listed[rest_at, 0]) * _U(SLOT)
+            store(slots, slot, zero)
+            store(slots, slot + _LANES, zero)
 
 
 @njit(forceinline=True)
-def _add_to_slot(sums, slots, at, opens):  # noqa: ANN001, ANN202
-    for k in range(_U(SLOT_USED)):
-        here = total(load(sums, k * _LANES))
-        slots[at, k] = here if opens else slots[at, k] + here
+def _plane(plates, e, corner):  # noqa: ANN001, ANN202
+    """What `_meet` must know of a disc in the tile at this corner."""
+    x, y, middle_x, middle_y = offsets(plates, e, corner)
+    return (
+        spread(x) + _columns(),
+        spread(y) + _rows(),
+        spread(middle_x) + _columns(),
+        spread(middle_y) + _rows(),
+        (spread(plates[e, U_X]), spread(plates[e, U_Y])),
+        (spread(plates[e, V_X]), spread(plates[e, V_Y])),
+        (spread(plates[e, W_X]), spread(plates[e, W_Y])),
+        spread(plates[e, W_0]),
+        spread(plates[e, Z_0]),
+    )
+
+
+@njit(forceinline=True)
+def _meet(plane, band):  # noqa: ANN001, ANN202
+    """Meet a disc at the pixels of a band: offsets, u, v, 1 / W, depth, which power, power."""
+    x, y, middle_x, middle_y, u, v, w, w_0, z_0 = plane
+    down = spread(_F(band) * _TWO)
+    dy, ey = y + down, middle_y + down
+    inverse = spread(_ONE) / (w_0 + w[0] * x + w[1] * dy)
+    p, q = (u[0] * x + u[1] * dy) * inverse, (v[0] * x + v[1] * dy) * inverse
+    on_plane, blurred = spread(_HALF) * (p * p + q * q), middle_x * middle_x + ey * ey
+    met = z_0 * inverse
+    sharp = (blurred >= on_plane) & (met > spread(_NEAR))
+    return x, dy, middle_x, ey, p, q, inverse, met, sharp, pick(sharp, on_plane, blurred)
+
+
+@njit(forceinline=True)
+def _sums(first, second):  # noqa: ANN001, ANN202
+    """Add neighbours: after four rounds each lane holds the sum of one of sixteen registers."""
+    return evens(first, second) + odds(first, second)
+
+
+@njit(forceinline=True)
+def _four(a, b, c, d):  # noqa: ANN001, ANN202
+    return _sums(_sums(a, b), _sums(c, d))
