@@ -4,8 +4,8 @@
 
 Forward and backward of every picture that each kernel gives: colour, alpha and depth; and for discs
 normal, median depth and distortion. Processor time on one thread, so that other programs on the
-machine count little; interleaved, the least of several runs. Measured on one shared core: 1.8 times
-at 2,000 Gaussians and 64 px and at 10,000 and 128 px, 2.2 times at 10,000 and 256 px.
+machine count little; interleaved, the least of several runs. Measured on one shared core, twice:
+1.5 and 1.7 times at 2,000 Gaussians and 64 px, 2.4 at 10,000 and 128 px, 2.1 and 2.4 at 256 px.
 """
 
 import os
