@@ -7,6 +7,7 @@ from roundview.diffusion.checkpoints.autoencoder import AutoencoderShape
 from roundview.diffusion.checkpoints.unet import UNetShape
 from roundview.diffusion.clip import ClipShape, ClipTower
 from roundview.diffusion.ldm_autoencoder import LdmAutoencoder
+from roundview.diffusion.video_unet import VideoUNet
 from roundview.diffusion.zero123 import Zero123Net
 
 UNET = UNetShape(8, 4, 32, (1, 1), 1, (True, True), (8, 8), 24)
@@ -25,3 +26,30 @@ def zero123_state(*, tower: bool = True) -> dict[str, Tensor]:
         for name, tensor in images.state_dict().items():
             state[f"cond_stage_model.model.visual.{name}"] = tensor
     return {name: tensor.half().float() for name, tensor in state.items()}
+
+
+VIDEO = UNetShape(8, 4, 64, (1,), 1, (True,), (1,), 24, linear=True, vector=768)
+# Three halvings: latents are an eighth of the pictures.
+CODEC = AutoencoderShape(width=32, widths=(1, 1, 1, 1), res_blocks=1)
+
+
+def hi3d_state() -> dict[str, Tensor]:
+    """As in Hi3D's first stage, without its aesthetic network."""
+    torch.manual_seed(0)
+    unet, stage, condition, tower = (
+        VideoUNet(VIDEO),
+        LdmAutoencoder(CODEC),
+        LdmAutoencoder(CODEC),
+        ClipTower(TOWER),
+    )
+    named = {
+        "model.diffusion_model.": unet.layout().to_original(unet.state_dict()),
+        "first_stage_model.": stage.layout().to_original(stage.state_dict()),
+        "conditioner.embedders.3.encoder.": condition.layout().to_original(condition.state_dict()),
+        "conditioner.embedders.0.open_clip.model.visual.": tower.state_dict(),
+    }
+    return {
+        prefix + name: tensor.half().float()
+        for prefix, tensors in named.items()
+        for name, tensor in tensors.items()
+    }

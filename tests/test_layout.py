@@ -16,7 +16,20 @@ LAYERS = (
     {"recipes"},
     {
         *("photo", "export", "weights", "data", "metrics", "evaluate", "train", "stages"),
-        *("pipeline", "loaders", "warming", "parity", "importing", "public", "batch", "serve", "cli", "__init__", "__main__"),
+        *(
+            "pipeline",
+            "loaders",
+            "warming",
+            "parity",
+            "importing",
+            "public",
+            "public_models",
+            "batch",
+            "serve",
+            "cli",
+            "__init__",
+            "__main__",
+        ),
     },
 )
 EXAMPLES = sorted((REPOSITORY / "examples").glob("[0-9]*.py"))

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from .models import Elevation, FeatureModel, Matte, OrbitModel
 from .recipes.im3d import Im3dModels
-from .weights import Card, WeightsMissing, find, load_tensors, verify
+from .weights import Card, WeightsMissing, find, load_tensors, named, verify
 
 if TYPE_CHECKING:
     from .diffusion.encoders import LatentAutoencoder
+    from .diffusion.video_orbit import VideoRing
 
 _log = logging.getLogger(__name__)
 
@@ -27,11 +28,13 @@ class Loaded:
         models: What the recipe is handed.
         cards: The weights that were read.
         identity: Changes whenever the models would answer differently.
+        ring: The one ring that the orbit model draws, if it draws no other views.
     """
 
     models: Im3dModels
     cards: tuple[Card, ...]
     identity: str
+    ring: "VideoRing | None" = None
 
 
 def load_models(
@@ -73,7 +76,7 @@ def load_models(
     digest = hashlib.sha256("\n".join(facts).encode())
     digest.update(b"" if mask is None else tensor_bytes(mask))
     models = Im3dModels(matte, orbit, elevation, features)
-    return Loaded(models, tuple(cards), digest.hexdigest())
+    return Loaded(models, tuple(cards), digest.hexdigest(), getattr(orbit, "ring", None))
 
 
 def load_features(weights: str | None = None, cards: list[Card] | None = None) -> FeatureModel:
@@ -108,6 +111,13 @@ def load_orbit_model(
     device: torch.device = torch.device("cpu"),  # noqa: B008  a constant
 ) -> OrbitModel:
     """Load the orbit model and its autoencoder; arguments as for `load_features`."""
+    public = _public_video(weights)
+    if public is not None:
+        from .public_models import load_video_orbit  # noqa: PLC0415  each model when needed
+
+        if cards is not None:
+            cards.append(public)
+        return load_video_orbit(public, device)
     from .diffusion.orbit import LatentOrbitModel, load_orbit_network  # noqa: PLC0415
     from .diffusion.view_transformer import ViewTransformer, ViewTransformerSize  # noqa: PLC0415
 
@@ -115,6 +125,14 @@ def load_orbit_model(
     network = ViewTransformer(ViewTransformerSize(**_settings(card)))
     load_orbit_network(network, tensors)
     return LatentOrbitModel(network.to(device), load_autoencoder(weights, cards).to(device))
+
+
+def _public_video(weights: str | None) -> Card | None:
+    """Find the card of a public video checkpoint among what the user named."""
+    named_cards = [] if weights is None else named(weights)
+    if any(card.kind == "orbit" for card in named_cards):
+        return None
+    return next((card for card in named_cards if card.kind in ("svd", "sv3d", "hi3d")), None)
 
 
 def load_elevation(

@@ -15,6 +15,7 @@ from .export.files import read_json
 from .image import Image
 from .loaders import Loaded, load_models, tensor_bytes
 from .mesh import Asset, mesh_health
+from .public_models import adapted
 from .recipes import RECIPES
 from .recipes.im3d import QUALITIES, Im3d
 from .recipes.reconstruct import RECONSTRUCTIONS, Reconstruct, reconstruct
@@ -93,7 +94,8 @@ def make(
         photo_elevation_deg=settings.photo_elevation_deg,
         device=device,
     )
-    job = Job(photo, loaded, settings, seed=seed, recipe=recipe)
+    fitting = adapted(settings, loaded.ring)
+    job = Job(photo, loaded, fitting, seed=seed, recipe=recipe)
     return run(job, stages or Stages(seeded(seed)))
 
 

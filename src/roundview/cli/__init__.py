@@ -10,6 +10,7 @@ import typer
 
 from .assets import fit, inspect, render
 from .evaluating import evaluate
+from .exporting import export
 from .making import make, views
 from .training import train, warmup
 from .weighing import weights
@@ -24,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (make, views, fit, render, inspect, train, warmup):
+for command in (make, views, fit, render, inspect, export, train, warmup):
     app.command()(command)
 app.add_typer(weights, name="weights")
 app.add_typer(evaluate, name="eval")

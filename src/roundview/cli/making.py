@@ -77,6 +77,7 @@ def make(  # noqa: PLR0913  typer reads the options from the signature
     image, painted = _read(photo, mask, no_matte)
     from ..loaders import load_models  # noqa: PLC0415  imports torch
     from ..pipeline import Job, settings_of  # noqa: PLC0415
+    from ..public_models import adapted  # noqa: PLC0415
 
     loaded = load_models(
         weights,
@@ -92,7 +93,7 @@ def make(  # noqa: PLR0913  typer reads the options from the signature
         faces=faces,
         watertight=watertight,
     )
-    job = Job(image, loaded, settings, seed=seed, recipe=recipe)
+    job = Job(image, loaded, adapted(settings, loaded.ring), seed=seed, recipe=recipe)
     with told(quiet=quiet, as_json=as_json) as listener:
         _run(job, output, resume, listener)
 
@@ -130,6 +131,7 @@ def views(  # noqa: PLR0913  typer reads the options from the signature
     from ..export.transforms import save_views  # noqa: PLC0415
     from ..loaders import load_models  # noqa: PLC0415
     from ..pipeline import settings_of  # noqa: PLC0415
+    from ..public_models import adapted  # noqa: PLC0415
     from ..recipes.im3d import novel_views  # noqa: PLC0415
     from ..stages import Stages, seeded  # noqa: PLC0415
 
@@ -147,6 +149,9 @@ def views(  # noqa: PLR0913  typer reads the options from the signature
         distance=distance,
         fov_deg=fov_deg,
     )
+    if loaded.ring is not None:
+        # A video model draws one ring, at its own size, and nothing else.
+        settings = replace(adapted(settings, loaded.ring), distance=distance, fov_deg=fov_deg)
     rng = seeded(seed)
     with told(quiet=quiet, as_json=as_json) as listener:
         stages = Stages(rng, listener=listener)

@@ -47,6 +47,8 @@ class Im3d:
         distance: Of the cameras, as the models were trained.
         fov_deg: Vertical field of view, as the models were trained.
         photo_elevation_deg: Elevation that the photograph was taken from; None estimates it.
+        elevation_frames: Frames drawn to estimate the elevation from (the paper's 4); 0 goes by the
+            photograph alone.
         draw_steps: Sampler steps of the first drawing (the paper's 40 evaluations; the shipped
             model gained nothing from more than 4 on held-out training objects).
         redraw_steps: Sampler steps of each redrawing (the paper's 10; the same).
@@ -68,6 +70,7 @@ class Im3d:
     distance: float = 1.5
     fov_deg: float = 49.13
     photo_elevation_deg: float | None = None
+    elevation_frames: int = 4
     draw_steps: int = 10
     redraw_steps: int = 6
     redraw_after: tuple[int, ...] = (500, 1000)
@@ -315,7 +318,10 @@ def _elevation_deg(
     if settings.photo_elevation_deg is not None:
         return settings.photo_elevation_deg
     guess_deg = _plausible_deg(models.elevation(subject.over()[None]))
-    cameras = orbit_cameras(replace(settings, ring_views=4, more_rings=()), guess_deg)
+    if settings.elevation_frames == 0:
+        return guess_deg
+    few = replace(settings, ring_views=settings.elevation_frames, more_rings=())
+    cameras = orbit_cameras(few, guess_deg)
     frames = models.orbit.draw(
         subject,
         cameras,
