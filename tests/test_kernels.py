@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,48 @@ def test_few_jobs_are_not_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
 
     kernels.run_jobs(kernel, 15, at_least=8)
     assert called == [(0, 15, threading.get_ident())]
+
+
+def pieces_of_run(monkeypatch: pytest.MonkeyPatch, *, busy: bool) -> tuple[int, int]:
+    """Pieces of the first run and of the one after it, whose threads waited or not."""
+    monkeypatch.setattr(kernels, "thread_count", lambda: 2)
+    monkeypatch.setattr(kernels, "_LOAD", kernels._Load())  # pyright: ignore[reportPrivateUsage]  not one that other tests have filled
+    called: list[int] = []
+
+    def kernel(first: int, last: int) -> None:
+        called.append(last - first)
+        if busy:
+            time.sleep(0.005)
+
+    kernels.run_jobs(kernel, 6)
+    before = len(called)
+    kernels.run_jobs(kernel, 6)
+    return before, len(called) - before
+
+
+def test_threads_that_only_wait_give_way_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ROUNDVIEW_THREADS", raising=False)
+    assert pieces_of_run(monkeypatch, busy=True) == (6, 1)
+    assert pieces_of_run(monkeypatch, busy=False) == (6, 6)
+
+
+def test_a_wanted_number_of_threads_is_kept_on_a_busy_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ROUNDVIEW_THREADS", "2")
+    assert pieces_of_run(monkeypatch, busy=True) == (6, 6)
+
+
+def test_one_thread_is_given_up_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ROUNDVIEW_THREADS", raising=False)
+    load, now = kernels._Load(), [100.0]  # pyright: ignore[reportPrivateUsage]  its clock is set here
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    load.notice(0.02, 0.01)
+    assert load.crowded()
+    now[0] += 1.1
+    assert not load.crowded()
+    load.notice(0.02, 0.019)
+    assert not load.crowded()
 
 
 def test_an_error_in_a_job_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:

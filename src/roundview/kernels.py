@@ -2,7 +2,9 @@
 
 Importing this module imports numba, so only the modules that hold kernels import it, and those are
 imported where they are called. Decorate a kernel with `njit`, and launch parallel ones inside
-`launching()`.
+`launching()`. What a kernel calls is best `njit(forceinline=True)`: otherwise the process that
+compiles it runs the helper's own code, and those that load it from the cache a copy, which the
+compiler may have rounded otherwise, so that the two give other last bits.
 """
 
 import functools
@@ -13,6 +15,7 @@ import math
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -77,8 +80,10 @@ def run_jobs(
 ) -> None:
     """Call `kernel(first, last, *arguments)` for all jobs 0 to `jobs`, on `thread_count()` threads.
 
-    The kernel must do the same whatever the pieces. Compared with numba's own parallel loops this
-    costs nothing on one thread, compiles faster, and may be called from several Python threads.
+    On one thread while other programs keep the cores busy, unless `ROUNDVIEW_THREADS` is set: two
+    threads that wait for one core are slower than one. The kernel must do the same whatever the
+    pieces. Compared with numba's own parallel loops this costs nothing on one thread, compiles
+    faster, and may be called from several Python threads.
 
     Args:
         kernel: What to call; it should let go of Python's lock, as those of `njit` do.
@@ -87,7 +92,7 @@ def run_jobs(
         at_least: Jobs that are worth 50 microseconds, which is what handing over a piece costs.
     """
     threads = min(thread_count(), jobs // at_least)
-    if threads <= 1:
+    if threads <= 1 or _LOAD.crowded():
         kernel(0, jobs, *arguments)
         return
     # More pieces than threads, so that none waits long for the slowest.
@@ -95,10 +100,54 @@ def run_jobs(
     edges = [jobs * piece // pieces for piece in range(pieces + 1)]
     pool = _pool(os.getpid(), threads)
     running = [
-        pool.submit(kernel, first, last, *arguments) for first, last in itertools.pairwise(edges)
+        pool.submit(_timed, kernel, first, last, arguments)
+        for first, last in itertools.pairwise(edges)
     ]
     for piece in running:
-        piece.result()
+        _LOAD.notice(*piece.result())
+
+
+class _Load:
+    """Whether other programs want the cores: threads then wait for longer than they run.
+
+    Known from the threads' own clocks, which costs a microsecond a piece. A second thread in
+    vain is tried again after a second. Chosen by us: with one other program on two cores each of
+    three threads runs two thirds of the time, on free cores nearly all of it.
+    """
+
+    _WATCHED_S, _PAUSE_S, _LEAST_SHARE = 0.005, 1.0, 0.8
+
+    def __init__(self) -> None:
+        self._taken = self._ran = 0.0
+        self._crowded_until = -math.inf
+
+    def crowded(self) -> bool:
+        """Say whether one thread should do."""
+        if os.environ.get("ROUNDVIEW_THREADS"):
+            return False
+        return time.monotonic() < self._crowded_until
+
+    def notice(self, taken: float, ran: float) -> None:
+        """Count the seconds that a piece took, and those of them in which it ran."""
+        self._taken, self._ran = self._taken + taken, self._ran + ran
+        if self._taken > self._WATCHED_S:
+            if self._ran < self._LEAST_SHARE * self._taken:
+                self._crowded_until = time.monotonic() + self._PAUSE_S
+            self._taken = self._ran = 0.0
+
+
+_LOAD = _Load()
+
+
+def _timed(
+    kernel: Callable[..., None],
+    first: int,
+    last: int,
+    arguments: tuple[Any, ...],
+) -> tuple[float, float]:
+    taken, ran = time.perf_counter(), time.thread_time()
+    kernel(first, last, *arguments)
+    return time.perf_counter() - taken, time.thread_time() - ran
 
 
 class Memory:

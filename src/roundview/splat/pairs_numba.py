@@ -31,7 +31,7 @@ SIDE = 8
 CHUNK = 2048
 """Ellipses that one job pairs with tiles, nearest first."""
 
-_F = np.float32
+_F, _U = np.float32, np.uint64
 _ZERO, _ONE, _HALF = _F(0), _F(1), _F(0.5)
 # Widens the ellipse against rounding: a pair too many costs little, a pixel too few is an error.
 _SLACK = _F(1e-3)
@@ -166,7 +166,8 @@ def _pair_some(records, ranks, size_hw, starts, out):  # noqa: ANN001, ANN202
     """Write one job's pairs; return where they end."""
     pairs, first, count, tile_counts = out
     across = (size_hw[1] + SIDE - 1) // SIDE
-    at, slot = starts[0], starts[1]
+    # Unsigned: a signed index might be negative, which would be looked after at every access.
+    at, slot = _U(starts[0]), starts[1]
     low = high = spread(_ZERO)
     for i in ranks:
         first[i] = slot
@@ -181,12 +182,13 @@ def _pair_some(records, ranks, size_hw, starts, out):  # noqa: ANN001, ANN202
                 start, end = spread(_F(column * SIDE)), spread(_F(column * SIDE + SIDE - 1))
                 bits = bits_of((end >= low) & (high >= start)) >> (half << np.uint32(2))
                 span = _SPAN[bits & _BANDS]
-                pairs[at, 0] = row * across + column
+                tile = _U(row * across + column)
+                pairs[at, 0] = tile
                 pairs[at, 1] = (i << ELLIPSE_SHIFT) | opens | span
                 # Written in any case and kept if a band is reached: a branch costs more.
                 reached = span > 0
-                tile_counts[row * across + column] += reached
-                at += reached
+                tile_counts[tile] += reached
+                at += _U(reached)
                 opens = np.uint32(0) if reached else opens
             slot += opens == 0
         count[i] = slot - first[i]
@@ -257,9 +259,9 @@ def list_kernel(first_job, last_job, starts, pairs, cursors, listed):  # noqa: A
 @njit(forceinline=True)
 def _list_pairs(starts, end, pairs, cursors, listed):  # noqa: ANN001, ANN202
     slot = starts[1] - 1
-    for pair in range(starts[0], end):
+    for pair in range(_U(starts[0]), _U(end)):
         tile, bits = pairs[pair, 0], pairs[pair, 1]
         slot += (bits & OPENS) > 0
-        at = cursors[tile]
-        cursors[tile] = at + 1
+        at = _U(cursors[tile])
+        cursors[tile] += 1
         listed[at, 0], listed[at, 1] = slot, bits
