@@ -4,13 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import KnowingOrbit, KnownElevation, block
+import torch
+from fakes import KnowingOrbit, KnownElevation, block, photo_of
+from torch import Generator
 
 from roundview import loaders
 from roundview.cli import run
+from roundview.export.files import write_png
 from roundview.export.glb import save_glb
+from roundview.image import Image
 from roundview.loaders import Loaded
-from roundview.recipes.im3d import Im3dModels
+from roundview.mesh import Asset
+from roundview.models import StageRunner
+from roundview.recipes import RECIPES
+from roundview.recipes.im3d import Im3d, Im3dModels
 from roundview.recipes.reconstruct import DRAFT, RECONSTRUCTIONS
 from roundview.segment import matte_from_alpha
 
@@ -142,3 +149,32 @@ def test_a_random_pair_of_views_can_be_asked_for(data: Path) -> None:
     assert results["protocol"] == "nvs-zero123"
     assert (results["mean"]["objects"], results["mean"]["of"]) == (1, 2)
     assert evaluate(data, "--protocol", "nvs-zero123", "--with-recipe")[0] == 2
+
+
+def test_photographs_without_a_truth_are_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_the_block(
+        photo: Image, models: Im3dModels, rng: Generator, settings: Im3d, stage: StageRunner
+    ) -> Asset:
+        del rng
+        assert settings.photo_elevation_deg == 10.0
+        stage("matte", lambda _: models.matte(photo))
+        stage.note("photo_elevation_deg", 10.0)
+        stage.note("world_from_fitted", {"scale": 1.0, "shift": [0.0, 0.0, 0.0]})
+        return Asset(block())
+
+    models = Im3dModels(matte_from_alpha, KnowingOrbit(block()), KnownElevation(10.0))
+    monkeypatch.setattr(loaders, "load_models", lambda *_, **__: Loaded(models, (), "weights"))
+    monkeypatch.setitem(RECIPES, "im3d", of_the_block)
+    photos, output = tmp_path / "photos", tmp_path / "out"
+    photo = photo_of(block(), size_px=64)
+    assert photo.alpha is not None
+    write_png(photos / "block.png", torch.cat([photo.rgb, photo.alpha[..., None]], dim=-1))
+    arguments = ["eval", "single-view", "--data", str(photos), "-o", str(output), "--size", "64"]
+    assert run([*arguments, "--photo-elevation-deg", "10", "--quiet"]) == 0
+    results = json.loads((output / "results.json").read_text())
+    assert results["protocol"] == "single-view"
+    assert results["mean"]["rows"]["reference"]["psnr"] > 25
+    assert "the photo itself" in (output / "report.html").read_text()
+    assert run(["eval", "single-view", "--data", str(output), "-o", str(output)]) == 2

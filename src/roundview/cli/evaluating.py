@@ -16,6 +16,7 @@ from .options import (
     Faces,
     Json,
     Output,
+    PhotoElevation,
     Quality,
     QualityOption,
     Quiet,
@@ -43,6 +44,12 @@ Objects = Annotated[
     str | None, typer.Option(help="Comma-separated names, without .glb; all of them.")
 ]
 
+LpipsVgg = Annotated[
+    Path | None, typer.Option(help="torchvision's VGG16, for LPIPS (VGG); never downloaded.")
+]
+LpipsAlex = Annotated[
+    Path | None, typer.Option(help="torchvision's AlexNet, for LPIPS (Alex); never downloaded.")
+]
 Jobs = Annotated[int, typer.Option(min=1, help="Objects at a time, each in its own process.")]
 
 
@@ -90,12 +97,8 @@ def nvs(  # noqa: PLR0913  typer reads the options from the signature
     with_recipe: Annotated[
         bool, typer.Option("--with-recipe", help="Run the whole recipe on each object, too.")
     ] = False,
-    lpips_vgg: Annotated[
-        Path | None, typer.Option(help="torchvision's VGG16, for LPIPS (VGG); never downloaded.")
-    ] = None,
-    lpips_alex: Annotated[
-        Path | None, typer.Option(help="torchvision's AlexNet, for LPIPS (Alex).")
-    ] = None,
+    lpips_vgg: LpipsVgg = None,
+    lpips_alex: LpipsAlex = None,
     deep_features: Annotated[
         bool, typer.Option("--deep-features", help="The shipped network's distance; not LPIPS.")
     ] = False,
@@ -275,6 +278,44 @@ def mesh(  # noqa: PLR0913  typer reads the options from the signature
         results = protocols.evaluate_meshes(
             found, build(), output, workers=workers, listener=listener
         )
+        _conclude(results, output, listener)
+
+
+@evaluate.command("single-view")
+def single_view(  # noqa: PLR0913  typer reads the options from the signature
+    data: Annotated[Path, typer.Option(help="Folder of photographs.")],
+    output: Output,
+    weights: Weights = None,
+    size: Size = 256,
+    quality: QualityOption = Quality.standard,
+    photo_elevation_deg: PhotoElevation = "auto",
+    lpips_vgg: LpipsVgg = None,
+    lpips_alex: LpipsAlex = None,
+    seed: Seed = 0,
+    device: DeviceOption = Device.auto,
+    threads: Threads = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Mark assets made of photographs without a truth, by the photographs themselves."""
+    check_output(output)
+    elevation_deg = parse_elevation(photo_elevation_deg)
+    use_threads(threads)
+    from .. import loaders  # noqa: PLC0415  imports torch
+    from ..evaluate import single_view as protocols  # noqa: PLC0415
+    from ..evaluate.judges import load_judges  # noqa: PLC0415
+    from ..evaluate.nvs import Candidate  # noqa: PLC0415
+    from ..evaluate.protocol import NvsProtocol  # noqa: PLC0415
+    from ..pipeline import settings_of  # noqa: PLC0415
+
+    photos = protocols.find_photos(data)
+    judges = load_judges(deep_features=True, lpips_alex=lpips_alex, lpips_vgg=lpips_vgg)
+    settings = replace(settings_of(quality), photo_elevation_deg=elevation_deg)
+    loaded = loaders.load_models(weights, photo_elevation_deg=elevation_deg, device=str(device))
+    candidate = Candidate(loaded, settings, seed=seed)
+    measure = protocols.SingleViewMeasure(candidate, judges, NvsProtocol(size_px=size))
+    with told(quiet=quiet, as_json=as_json) as listener:
+        results = protocols.evaluate_single_view(photos, measure, output, listener=listener)
         _conclude(results, output, listener)
 
 
