@@ -40,12 +40,18 @@ def _surface() -> None:
     from .recipes.surfacing import Meshing, asset_from_gaussians  # noqa: PLC0415  imports the kernels
     from .splat.render import render_gaussians  # noqa: PLC0415
     from .surface.raster import render_mesh  # noqa: PLC0415
+    from .surface.refine import Refining  # noqa: PLC0415
 
     ball = _ball()
     with torch.no_grad():
         views = render_gaussians(ball, _cameras())
         asset, _, _ = asset_from_gaussians(
-            ball, views, meshing=Meshing(resolution=24, faces=200, texture_size=64)
+            ball,
+            views,
+            meshing=Meshing(
+                resolution=24, faces=200, texture_size=64, refining=Refining(), refine_steps=2
+            ),
+            rng=torch.Generator().manual_seed(0),
         )
         render_mesh(asset.mesh, _cameras())
 

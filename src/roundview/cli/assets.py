@@ -35,11 +35,13 @@ if TYPE_CHECKING:
     from ..camera import Cameras
     from ..views import Views
 
-AssetFile = Annotated[Path, typer.Argument(help="GLB, OBJ or splat PLY.")]
+AssetFile = Annotated[Path, typer.Argument(help="GLB, OBJ, PLY, STL, .splat or .spz.")]
 
 
 def fit(  # noqa: PLR0913  typer reads the options from the signature
-    views_dir: Annotated[Path, typer.Argument(help="Folder with transforms.json and pictures.")],
+    views_dir: Annotated[
+        Path, typer.Argument(help="Folder of posed pictures: ours, nerfstudio, Blender, COLMAP.")
+    ],
     output: Output,
     fit: Annotated[str, typer.Option(help="The reconstruction: splat.")] = "splat",
     quality: QualityOption = Quality.standard,
@@ -141,19 +143,20 @@ def _cameras_of(path: Path) -> "Cameras":
 
 
 def _drawn(path: Path, cameras: "Cameras", *, normal: bool, light: bool) -> "Views":
-    from ..export.inspect import load_mesh  # noqa: PLC0415  imports torch
-    from ..export.ply import is_splats, load_splats  # noqa: PLC0415
+    from ..export.convert import load_any  # noqa: PLC0415  imports torch
+    from ..gaussians import Gaussians  # noqa: PLC0415
 
     _must_be_there(path)
-    if path.suffix.lower() == ".ply" and is_splats(path):
+    loaded = load_any(path)
+    if isinstance(loaded, Gaussians):
         if normal or light:
             raise ValueError(f"{path} holds splats, which have no normals: drop --normal, --light")
         from ..splat.render import render_gaussians  # noqa: PLC0415  imports numba
 
-        return render_gaussians(load_splats(path), cameras)
+        return render_gaussians(loaded, cameras)
     from ..surface.raster import Light, render_mesh  # noqa: PLC0415  imports numba
 
-    return render_mesh(load_mesh(path), cameras, light=Light((0.4, 0.8, 0.6)) if light else None)
+    return render_mesh(loaded, cameras, light=Light((0.4, 0.8, 0.6)) if light else None)
 
 
 def _must_be_there(path: Path) -> None:

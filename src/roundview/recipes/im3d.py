@@ -209,6 +209,7 @@ def im3d(
             texture_size=settings.texture_size,
             watertight=settings.watertight,
         ),
+        rng=rng,
         stage=stage,
     )
     stage.note("world_from_fitted", {"scale": scale, "shift": shift.tolist()})

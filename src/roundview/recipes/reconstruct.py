@@ -10,6 +10,7 @@ from torch import Generator
 from ..mesh import Asset
 from ..models import PlainStages, StageRunner
 from ..splat.fit import FitSettings, fit_gaussians
+from ..surface.refine import Refining
 from ..views import Views
 from .surfacing import Meshing, asset_from_gaussians, normalised_views
 
@@ -35,7 +36,9 @@ class Reconstruct:
         # Slower than for drawn views: the start on the hull is close. Gains 0.4 dB.
         centre_rate=(1.5e-3, 1e-4),
     )
-    meshing: Meshing = Meshing(resolution=128)  # noqa: RUF009  a frozen value
+    meshing: Meshing = Meshing(  # noqa: RUF009  a frozen value
+        resolution=160, smoothing=8, median_depth=False, refining=Refining()
+    )
 
 
 STANDARD = Reconstruct()
@@ -85,7 +88,7 @@ def reconstruct(
         ),
     )
     asset, again, moved = asset_from_gaussians(
-        gaussians, placed, meshing=settings.meshing, stage=stage
+        gaussians, placed, meshing=settings.meshing, rng=rng, stage=stage
     )
     total = {"scale": scale * again, "shift": (again * shift + moved).tolist()}
     stage.note("world_from_views", total)

@@ -5,16 +5,19 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ..camera import Cameras, project
 from ..gaussians import Gaussians
 from ..mesh import Asset, Mesh, centred
 from ..models import PlainStages, StageRunner
+from ..splat.median_depth import render_median_depth
 from ..splat.render import render_gaussians
 from ..surface.clean import Cleaning, clean_mesh
 from ..surface.isosurface import mesh_from_depth
+from ..surface.refine import Refining, refine_mesh
 from ..surface.texture import Baking, bake_texture, unwrap
+from ..surface.watertight import watertight_mesh
 from ..views import Views, concatenate_views
 
 # Chosen by us on drawn views: what the fit's bumps hide from the photograph by a little, or turn
@@ -51,20 +54,26 @@ class Meshing:
 
     Attributes:
         resolution: Cells along a side of the grid that depth is fused in.
+        median_depth: Fuse the depth where half the light is taken, not the mean depth.
         smoothing: Rounds of `smooth` over the fused mesh.
         fusion: How forgiving the mesh is towards views that disagree.
         faces: Triangles at most.
         texture_size: Side of the texture in pixels.
         baking: How views colour texels.
+        refining: How vertices then move to agree with the views; None leaves them.
+        refine_steps: Steps of that.
         watertight: Close the mesh into one shell around one volume.
     """
 
     resolution: int = 128
+    median_depth: bool = False
     smoothing: int = 24
     fusion: Fusion = Fusion()
     faces: int = 20_000
     texture_size: int = 1024
     baking: Baking = _BAKING
+    refining: Refining | None = None
+    refine_steps: int = 200
     watertight: bool = False
 
 
@@ -74,6 +83,7 @@ def asset_from_gaussians(
     photo: Views | None = None,
     *,
     meshing: Meshing,
+    rng: Generator,
     stage: StageRunner | None = None,
 ) -> tuple[Asset, float, Float[Tensor, " 3"]]:
     """Make the mesh of a cloud and texture it; centre all of it and scale it to longest side 1.
@@ -84,6 +94,7 @@ def asset_from_gaussians(
         photo: Sharper views, if there are some: the mesh keeps to their outlines, and where they
             look at its surface squarely they colour it nearly alone.
         meshing: Settings.
+        rng: Draws the order of the views that vertices are moved by.
         stage: Runs the stages.
 
     Returns:
@@ -94,28 +105,43 @@ def asset_from_gaussians(
     """
     stage = stage or PlainStages()
     plain = stage("mesh", lambda _: _mesh(gaussians, photo, meshing))
-    mesh, scale, shift = centred(plain)
+    mesh = stage("unwrap", lambda _: unwrap(plain, texture_size=meshing.texture_size))
+
+    def textured(mesh: Mesh) -> Mesh:
+        return _textured(mesh, gaussians, views, photo, meshing)
+
+    if meshing.refining is not None:
+        settings, steps, before = meshing.refining, meshing.refine_steps, mesh
+        mesh = stage(
+            "refine",
+            lambda report: refine_mesh(
+                textured(before), views, steps=steps, rng=rng, settings=settings, report=report
+            ),
+        )
+    finished = stage("texture", lambda _: textured(mesh))
+    centred_mesh, scale, shift = centred(finished)
     gaussians = moved_gaussians(gaussians, scale, shift)
-    views = moved_views(views, scale, shift)
-    sources = [views] if photo is None else [views, moved_views(photo, scale, shift)]
+    return Asset(centred_mesh, gaussians, moved_views(views, scale, shift)), scale, shift
+
+
+def _textured(
+    mesh: Mesh, gaussians: Gaussians, views: Views, photo: Views | None, meshing: Meshing
+) -> Mesh:
+    """Colour an unwrapped mesh from the views, and from the photograph where it looks squarely."""
+    sources = [views] if photo is None else [views, photo]
     weights = torch.ones(sum(len(part) for part in sources))
     if photo is not None:
         # Baking prefers views with more pixels by the fourth power; here that is settled.
         finer = photo.cameras.size_hw[0] / views.cameras.size_hw[0]
         weights[len(views) :] = _PHOTO_WEIGHT / finer**4
-    unwrapped = stage("unwrap", lambda _: unwrap(mesh, texture_size=meshing.texture_size))
-    textured = stage(
-        "texture",
-        lambda _: bake_texture(
-            unwrapped,
-            sources,
-            texture_size=meshing.texture_size,
-            view_weights=weights,
-            fallback_rgb=lambda points: nearest_rgb(gaussians, points),
-            settings=meshing.baking,
-        ),
+    return bake_texture(
+        mesh,
+        sources,
+        texture_size=meshing.texture_size,
+        view_weights=weights,
+        fallback_rgb=lambda points: nearest_rgb(gaussians, points),
+        settings=meshing.baking,
     )
-    return Asset(textured, gaussians, views), scale, shift
 
 
 def normalised_views(views: Views) -> tuple[Views, float, Float[Tensor, " 3"]]:
@@ -211,8 +237,12 @@ def _mesh(gaussians: Gaussians, photo: Views | None, meshing: Meshing) -> Mesh:
         small = photo.resized((size_px, size_px))
         facing = render_gaussians(gaussians, small.cameras)
         seen = concatenate_views([seen, replace(facing, alpha=small.alpha)])
-    cleaning = Cleaning(faces=meshing.faces, smoothing=meshing.smoothing)
+    if meshing.median_depth:
+        seen = replace(seen, depth=render_median_depth(gaussians, seen.cameras))
     fused = mesh_from_depth(seen, resolution=meshing.resolution, **asdict(meshing.fusion))
+    if meshing.watertight:
+        fused = watertight_mesh(fused, resolution=meshing.resolution)
+    cleaning = Cleaning(faces=meshing.faces, smoothing=meshing.smoothing)
     return clean_mesh(fused, cleaning)
 
 
