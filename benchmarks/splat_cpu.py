@@ -22,7 +22,11 @@ What tries at faster kernels gave on Zen 5, old and new in one run (10k @ 128, 5
   Expected: 1.5 times faster; found: 1.1 for the first, 1.4 and 1.5 for both. Pairs are twice as big
   as in the C++, which has no slots because it has no threads.
 - Exact tests of ellipse and tile (Hanson et al., "Speedy-Splat", 2024; Feng et al., "FlashGS",
-  2024): nothing to gain. A pair lists only bands of two rows that the ellipse's own rows reach.
+  2024): nothing to gain. A pair lists only bands of two rows that the ellipse's own rows reach: of
+  the lanes computed on these scenes 51, 55, 71 and 74% (in the order of the sizes) lie inside the
+  ellipse. Counted, not built: blocks of 4 x 4 pixels would save 10, 10, 7 and 6% of the blocks;
+  bands that begin at any column of a wider tile 21, 19, 13 and 11%, less what is lost because
+  wider tiles are later in running out of light.
 """
 
 import argparse
