@@ -3,7 +3,9 @@ import torch
 
 from roundview.camera import Cameras, project
 from roundview.gaussians import Gaussians
-from roundview.surface.front import front_of
+from roundview.splat.median_depth import render_median_depth
+from roundview.splat.render import render_gaussians
+from roundview.surface.front import front_of, views_to_fuse
 
 
 def camera(azimuth_deg: float = 0.0) -> Cameras:
@@ -77,3 +79,42 @@ def test_several_cameras_are_refused() -> None:
     )
     with pytest.raises(ValueError, match="one camera"):
         front_of(one((0.1, 0.1, 0.1), (0.0, 0.0, 0.0)), cameras)
+
+
+def shell(count: int = 600) -> Gaussians:
+    """A ball of radius 0.3 of round Gaussians whose middles lie one deviation inside."""
+    k = torch.arange(count) + 0.5
+    height = 1 - 2 * k / count
+    turn = k * torch.pi * (3 - 5**0.5)
+    across = (1 - height**2).sqrt()
+    outward = torch.stack([across * turn.cos(), height, across * turn.sin()], dim=1)
+    return Gaussians(
+        outward * (0.3 - 0.02),
+        torch.full((count, 3), 0.02).log(),
+        torch.tensor([[1.0, 0.0, 0.0, 0.0]]).repeat(count, 1),
+        torch.full((count,), 3.0),
+        torch.zeros(count, 1, 3),
+    )
+
+
+def test_views_to_fuse_have_the_depth_of_the_front_inside_sharp_outlines() -> None:
+    cameras = Cameras.orbit(
+        [0.0, 120.0], elevation_deg=10.0, radius=2.0, fov_deg=30.0, size_hw=(64, 64)
+    )
+    views = views_to_fuse(
+        shell(), cameras, render=render_gaussians, render_depth=render_median_depth
+    )
+    plain = render_gaussians(shell(), cameras)
+    assert views.depth is not None
+    assert plain.depth is not None
+    assert torch.equal(views.alpha, plain.alpha)
+    assert bool(((views.depth > 0) == (views.alpha > 0.5)).all())
+    # In the middle of the picture the ball's front is 1.7 away; the middles lie deeper.
+    assert float(views.depth[0, 32, 32]) == pytest.approx(1.7, abs=0.008)
+    assert float(plain.depth[0, 32, 32]) > 1.715
+
+
+def test_odd_pictures_are_refused() -> None:
+    cameras = Cameras.orbit([0.0], elevation_deg=0.0, radius=2.0, fov_deg=30.0, size_hw=(9, 8))
+    with pytest.raises(ValueError, match="even"):
+        views_to_fuse(shell(), cameras, render=render_gaussians, render_depth=render_median_depth)
