@@ -62,7 +62,7 @@ class ViewSampler:
             azimuth = part.azimuth_deg[row, index] - part.azimuth_deg[row, index[0]]
             if float(torch.rand((), generator=rng)) < 0.5:  # The object's mirror image.
                 rgba, azimuth = rgba[:, :, ::-1], -azimuth
-            pictures.append(_recoloured(torch.from_numpy(rgba.copy()), rng))
+            pictures.append(recoloured(torch.from_numpy(rgba.copy()), rng))
             azimuths.append(azimuth)
             elevations.append(part.elevation_deg[row, index])
         return pose_batch(torch.stack(pictures), np.stack(azimuths), np.stack(elevations))
@@ -99,7 +99,7 @@ def pose_batch(
     )
 
 
-def _recoloured(rgba: Float[Tensor, "v h w 4"], rng: Generator) -> Float[Tensor, "v h w 4"]:
+def recoloured(rgba: Float[Tensor, "v h w 4"], rng: Generator) -> Float[Tensor, "v h w 4"]:
     """Permute the channels of half of the objects and bend their brightness a little.
 
     White stays white under both, so the background needs no care.
