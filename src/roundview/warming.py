@@ -29,10 +29,12 @@ def compile_kernels(listener: Listener | None = None) -> float:
 
 def _splat() -> None:
     from .splat.fit import fit_gaussians  # noqa: PLC0415  compiles when it is imported
+    from .splat.median_depth import render_median_depth  # noqa: PLC0415
     from .splat.render import render_gaussians  # noqa: PLC0415
 
     with torch.no_grad():
         views = render_gaussians(_ball(), _cameras())
+        render_median_depth(_ball(), _cameras())
     fit_gaussians(views, steps=2, rng=seeded(0))
 
 

@@ -37,7 +37,7 @@ class Reconstruct:
         centre_rate=(1.5e-3, 1e-4),
     )
     meshing: Meshing = Meshing(  # noqa: RUF009  a frozen value
-        resolution=160, smoothing=8, median_depth=False, refining=Refining()
+        resolution=192, smoothing=12, sharp=True, refining=Refining()
     )
 
 
@@ -46,14 +46,14 @@ DRAFT = replace(
     STANDARD,
     fit_steps=400,
     fit=replace(STANDARD.fit, points=10_000, max_gaussians=10_000),
-    meshing=replace(STANDARD.meshing, resolution=96),
+    meshing=replace(STANDARD.meshing, resolution=128, refine_steps=100),
 )
 HIGH = replace(
     STANDARD,
     fit_px=512,
     fit_steps=3000,
     fit=replace(STANDARD.fit, points=40_000, max_gaussians=60_000),
-    meshing=replace(STANDARD.meshing, resolution=192),
+    meshing=replace(STANDARD.meshing, resolution=256, refine_steps=400),
 )
 RECONSTRUCTIONS = {"draft": DRAFT, "standard": STANDARD, "high": HIGH}
 

@@ -14,19 +14,15 @@ from ..models import PlainStages, StageRunner
 from ..splat.median_depth import render_median_depth
 from ..splat.render import render_gaussians
 from ..surface.clean import Cleaning, clean_mesh
+from ..surface.front import views_to_fuse
 from ..surface.isosurface import mesh_from_depth
 from ..surface.refine import Refining, refine_mesh
 from ..surface.texture import Baking, bake_texture, unwrap
 from ..surface.watertight import watertight_mesh
 from ..views import Views, concatenate_views
 
-# Chosen by us on drawn views: what the fit's bumps hide from the photograph by a little, or turn
-# away from it, it may still colour.
-_BAKING = Baking(tolerance=0.02, grazing=0.2)
-# How much more the photograph counts than a drawn view where both look straight at the surface.
-# Weights fall with cos^6, so the two count alike where the photograph looks at 73 degrees. Chosen
-# by us: 64 (60 degrees) gave softer rims, but let drawn colours into the photographed side.
-_PHOTO_WEIGHT = 2000.0
+# Chosen by us on drawn views: what the fit's bumps hide from a view by a little is coloured by it.
+_BAKING = Baking(tolerance=0.02)
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,7 @@ class Fusion:
     The defaults suit pictures that agree, such as photographs or renders.
     """
 
-    truncation_steps: float = 4.0
+    truncation_steps: float = 3.0
     hidden_weight: float = 0.05
     blur: float = 0.0
 
@@ -54,7 +50,8 @@ class Meshing:
 
     Attributes:
         resolution: Cells along a side of the grid that depth is fused in.
-        median_depth: Fuse the depth where half the light is taken, not the mean depth.
+        sharp: Fuse the cloud's front and its outline (see `views_to_fuse`), for views that agree;
+            else its mean depth, which is smoother.
         smoothing: Rounds of `smooth` over the fused mesh.
         fusion: How forgiving the mesh is towards views that disagree.
         faces: Triangles at most.
@@ -66,7 +63,7 @@ class Meshing:
     """
 
     resolution: int = 128
-    median_depth: bool = False
+    sharp: bool = False
     smoothing: int = 24
     fusion: Fusion = Fusion()
     faces: int = 20_000
@@ -129,16 +126,14 @@ def _textured(
 ) -> Mesh:
     """Colour an unwrapped mesh from the views, and from the photograph where it looks squarely."""
     sources = [views] if photo is None else [views, photo]
-    weights = torch.ones(sum(len(part) for part in sources))
-    if photo is not None:
-        # Baking prefers views with more pixels by the fourth power; here that is settled.
-        finer = photo.cameras.size_hw[0] / views.cameras.size_hw[0]
-        weights[len(views) :] = _PHOTO_WEIGHT / finer**4
+    count = sum(len(part) for part in sources)
     return bake_texture(
         mesh,
         sources,
         texture_size=meshing.texture_size,
-        view_weights=weights,
+        view_weights=torch.ones(count),
+        # Drawn views meet the photograph in colour where it ends, and do not mix with it before.
+        trusted=None if photo is None else torch.arange(count) >= len(views),
         fallback_rgb=lambda points: nearest_rgb(gaussians, points),
         settings=meshing.baking,
     )
@@ -231,14 +226,20 @@ def _nearest_to_rays(cameras: Cameras, pixel: Float[Tensor, "n 2"]) -> Float[Ten
 
 def _mesh(gaussians: Gaussians, photo: Views | None, meshing: Meshing) -> Mesh:
     """Fuse what the cloud looks like from all round, inside the outline that the photo shows."""
-    size_px = max(128, meshing.resolution)
-    seen = render_gaussians(gaussians, all_round(size_px))
+    if meshing.sharp:
+        seen = views_to_fuse(
+            gaussians,
+            all_round(256),
+            render=render_gaussians,
+            render_depth=render_median_depth,
+        )
+    else:
+        size_px = max(128, meshing.resolution)
+        seen = render_gaussians(gaussians, all_round(size_px))
     if photo is not None:
-        small = photo.resized((size_px, size_px))
+        small = photo.resized(seen.cameras.size_hw)
         facing = render_gaussians(gaussians, small.cameras)
         seen = concatenate_views([seen, replace(facing, alpha=small.alpha)])
-    if meshing.median_depth:
-        seen = replace(seen, depth=render_median_depth(gaussians, seen.cameras))
     fused = mesh_from_depth(seen, resolution=meshing.resolution, **asdict(meshing.fusion))
     if meshing.watertight:
         fused = watertight_mesh(fused, resolution=meshing.resolution)

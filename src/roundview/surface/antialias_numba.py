@@ -45,7 +45,7 @@ def find_crossings_kernel(first, last, face_at, depth, pixel, away, ends, opposi
                 )  # fmt: skip
 
 
-@njit
+@njit(forceinline=True)
 def _outline_side(place, p, q, one, other):  # noqa: ANN001, ANN202
     """Say to which side of an edge its faces lie: above or below 0; 0 if one lies on each."""
     turn = _turn(place, p, q, one)
@@ -57,13 +57,13 @@ def _outline_side(place, p, q, one, other):  # noqa: ANN001, ANN202
     return turn if abs(turn) > abs(second) else second
 
 
-@njit
+@njit(forceinline=True)
 def _turn(place, p, q, at):  # noqa: ANN001, ANN202
     dx, dy = place[q, 0] - place[p, 0], place[q, 1] - place[p, 1]
     return dx * (place[at, 1] - place[p, 1]) - dy * (place[at, 0] - place[p, 0])
 
 
-@njit
+@njit(forceinline=True)
 def _walk(e, start, end, away0, away1, side, face_at, depth, edge_at, reach_at):  # noqa: ANN001, ANN202, PLR0913
     """Visit the pairs of pixels that an edge passes between."""
     h, w = face_at.shape

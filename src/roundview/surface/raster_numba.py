@@ -52,7 +52,7 @@ def rasterize_kernel(vertices, faces, pose, focal, h, w):  # noqa: ANN001, ANN20
     return face_at, depth_at, bary_at
 
 
-@njit
+@njit(forceinline=True)
 def _draw(screen, faces, face_at, depth_at, bary_at):  # noqa: ANN001, ANN202
     h, w = face_at.shape
     for f in range(faces.shape[0]):
