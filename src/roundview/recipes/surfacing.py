@@ -54,7 +54,7 @@ class Meshing:
             else its mean depth, which is smoother.
         smoothing: Rounds of `smooth` over the fused mesh.
         fusion: How forgiving the mesh is towards views that disagree.
-        faces: Triangles at most.
+        faces: Triangles; a closed mesh has an even number, so one less if this is odd.
         texture_size: Side of the texture in pixels.
         baking: How views colour texels.
         refining: How vertices then move to agree with the views; None leaves them.
@@ -243,7 +243,7 @@ def _mesh(gaussians: Gaussians, photo: Views | None, meshing: Meshing) -> Mesh:
     fused = mesh_from_depth(seen, resolution=meshing.resolution, **asdict(meshing.fusion))
     if meshing.watertight:
         fused = watertight_mesh(fused, resolution=meshing.resolution)
-    cleaning = Cleaning(faces=meshing.faces, smoothing=meshing.smoothing)
+    cleaning = Cleaning(faces=meshing.faces, exact=True, smoothing=meshing.smoothing)
     return clean_mesh(fused, cleaning)
 
 
