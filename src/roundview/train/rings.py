@@ -51,10 +51,8 @@ class RingSampler:
         Raises:
             ValueError: If a set's rings cannot be thinned to so many frames.
         """
-        chosen = torch.multinomial(self._weight, batch, replacement=True, generator=rng).tolist()
         pictures, elevations = [], []
-        for where in chosen:
-            part, row = self.sets[self._where[where][0]], self._where[where][1]
+        for part, row in self.pick(batch, rng):
             made = part.settings
             if made.ring_views % frames:
                 raise ValueError(f"frames must divide a ring's {made.ring_views}, got {frames}")
@@ -69,6 +67,11 @@ class RingSampler:
         return RingBatch(
             torch.stack(pictures).movedim(-1, 2).contiguous(), torch.tensor(elevations)
         )
+
+    def pick(self, batch: int, rng: Generator) -> list[tuple[MultiViewSet, int]]:
+        """Draw objects by their weights: sets, and rows in them."""
+        chosen = torch.multinomial(self._weight, batch, replacement=True, generator=rng).tolist()
+        return [(self.sets[self._where[k][0]], self._where[k][1]) for k in chosen]
 
 
 def ring_order(ring_views: int, frames: int, first: int, *, mirrored: bool = False) -> np.ndarray:
