@@ -6,11 +6,13 @@ are closed parametric surfaces (superquadrics, lathes, tori, boxes), each with a
 """
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import torch
 
 from ..mesh import Mesh, Texture, centred
+from .objects import ObjectFile
 
 TILE_PX = 64
 _COLUMNS = 3
@@ -56,6 +58,23 @@ def procedural_object(rng: np.random.Generator, crops: list[np.ndarray] | None =
         Texture(torch.from_numpy(atlas)),
     )
     return centred(mesh)[0]
+
+
+def textures_to_crop(objects: Iterable[ObjectFile]) -> list[np.ndarray]:
+    """Give the textures worth cutting tiles from.
+
+    Only busy ones serve: palettes and plain colours would be cut into plain tiles.
+    """
+    crops = []
+    for item in objects:
+        texture = item.read().texture
+        if (
+            texture is not None
+            and min(texture.rgb.shape[:2]) >= 64
+            and float(texture.rgb.std()) > 0.15
+        ):
+            crops.append(texture.rgb.numpy())
+    return crops
 
 
 def _part(rng: np.random.Generator) -> np.ndarray:

@@ -103,8 +103,7 @@ def render_set(
     for index, (name, mesh) in enumerate(objects):
         if index == count:
             break
-        azimuth, elevation = _poses(rng, settings)
-        rgba[index] = _pictures(mesh, azimuth, elevation, rng, settings)
+        rgba[index], azimuth, elevation = object_views(mesh, rng, settings)
         azimuths.append(azimuth)
         elevations.append(elevation)
         names.append(name)
@@ -128,6 +127,14 @@ def load_set(directory: Path) -> MultiViewSet:
     }
     pictures = np.load(directory / "pictures.npy", mmap_mode="r")
     return MultiViewSet(pictures, azimuth, elevation, about["names"], RenderSettings(**fields))
+
+
+def object_views(
+    mesh: Mesh, rng: np.random.Generator, settings: RenderSettings
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw one object from random poses: n h w 4 pictures, n azimuths, n elevations (degrees)."""
+    azimuth, elevation = _poses(rng, settings)
+    return _pictures(mesh, azimuth, elevation, rng, settings), azimuth, elevation
 
 
 def _poses(rng: np.random.Generator, settings: RenderSettings) -> tuple[np.ndarray, np.ndarray]:

@@ -12,16 +12,19 @@ from ..data.render_set import MultiViewSet
 from ..diffusion.encoders import AutoencoderSize, LatentAutoencoder
 from ..models import Report, silent
 from .batch import ViewSampler
+from .logs import picture_rows
 from .loop import LoopSettings, half_precision, train
 
 LATENT_NOISE = 0.1
 """Noise added to latents while training, so that nearby latents decode alike. Chosen by us."""
 LATENT_PULL = 1e-3
 """Weight of the mean squared latent, which keeps their spread near 1. Chosen by us."""
+_SHOWN = 12
+"""Pictures of a sheet: as decoded, over the true ones."""
 
 
 def train_autoencoder(
-    sets: list[MultiViewSet],
+    sets: list[MultiViewSet] | ViewSampler,
     directory: Path,
     *,
     batch: int = 64,
@@ -33,25 +36,33 @@ def train_autoencoder(
     """Train an autoencoder on single views, and standardise its latents.
 
     The loss is L1 on colour and alpha, and on its differences between neighbouring pixels, which
-    keeps edges sharp.
+    keeps edges sharp. The network is where the pictures are.
     """
     torch.manual_seed(settings.seed)  # Initial weights only; torch layers take no generator.
     network = LatentAutoencoder(size)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stub
-    sampler = ViewSampler(sets)
+    sampler = sets if isinstance(sets, ViewSampler) else ViewSampler(sets)
     first = sampler.views(1024, 1, Generator().manual_seed(settings.seed + 2)).rgba[:, 0]
-    network.start_from_components(rearrange(first, "b h w c -> b c h w"))
+    device = first.device
+    network.to(device).start_from_components(rearrange(first, "b h w c -> b c h w"))
 
     def loss(module: nn.Module, rng: Generator) -> Tensor:
         assert isinstance(module, LatentAutoencoder)
         pictures = rearrange(sampler.views(batch, 1, rng).rgba[:, 0], "b h w c -> b c h w")
-        with half_precision():
+        with half_precision(device.type):
             latent = module.encode_raw(pictures)
-            noise = torch.randn(latent.shape, generator=rng)
+            noise = torch.randn(latent.shape, generator=rng).to(device)
             decoded = module.decode_raw(latent + LATENT_NOISE * noise).float()
         return _distance(decoded, pictures) + LATENT_PULL * latent.float().square().mean()
 
-    train(network, loss, directory, settings=settings, resume=resume, report=report)
+    def sheet(module: nn.Module) -> Tensor:
+        assert isinstance(module, LatentAutoencoder)
+        pictures = first[:_SHOWN]
+        again = module.decode_raw(module.encode_raw(rearrange(pictures, "b h w c -> b c h w")))
+        again = rearrange(again, "b c h w -> 1 b h w c").clamp(0, 1)
+        return picture_rows(again[..., :3], pictures[None, ..., :3])
+
+    train(network, loss, directory, settings=settings, resume=resume, report=report, sheet=sheet)
     _standardise(network, sampler, Generator().manual_seed(settings.seed + 1))
     return network
 
@@ -73,6 +84,8 @@ def _standardise(network: LatentAutoencoder, sampler: ViewSampler, rng: Generato
     for _ in range(16):
         pictures = rearrange(sampler.views(64, 1, rng).rgba[:, 0], "b h w c -> b c h w")
         raw.append(network.encode_raw(pictures))
-    values = np.moveaxis(torch.cat(raw).numpy(), 1, 0).reshape(network.size.latent_channels, -1)
+    values = np.moveaxis(torch.cat(raw).cpu().numpy(), 1, 0).reshape(
+        network.size.latent_channels, -1
+    )
     network.latent_mean.copy_(torch.from_numpy(values.mean(axis=1)))
     network.latent_std.copy_(torch.from_numpy(values.std(axis=1)))

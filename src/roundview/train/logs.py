@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -64,6 +65,14 @@ class Journal:
         self._stream.close()
         if self._board:
             self._board.close()
+
+
+def picture_rows(
+    drawn: Float[Tensor, "b v h w 3"], wanted: Float[Tensor, "b v h w 3"]
+) -> Float[Tensor, "H W 3"]:
+    """Lay pictures out for a sheet: for each b a row as drawn, and under it the row as wanted."""
+    rows = torch.stack([drawn.float().cpu(), wanted.float().cpu()], dim=1)
+    return rearrange(rows, "b two v h w c -> (b two h) (v w) c")
 
 
 def read_log(directory: Path) -> list[dict[str, Any]]:
