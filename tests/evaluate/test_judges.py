@@ -2,10 +2,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
+from roundview.diffusion.clip import ClipShape, ClipTower
 from roundview.evaluate.judges import Judges, load_judges
 from roundview.features import EfficientNetLite0
+from roundview.importing import import_checkpoint
 
 
 class Heads:
@@ -49,3 +52,13 @@ def test_judges_are_loaded_when_asked_for_and_say_what_they_are(tmp_path: Path) 
     assert loaded.names == ("deep features: EfficientNet-lite0",)
     with pytest.raises(FileNotFoundError):
         load_judges(lpips_vgg=tmp_path / "vgg16.safetensors")
+
+
+def test_an_imported_tower_judges_likeness_and_is_named(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tower = ClipTower(ClipShape(width=64, layers=1, heads=1, patch=14, side=28, out=12))
+    save_file({f"visual.{n}": t for n, t in tower.state_dict().items()}, tmp_path / "t.safetensors")
+    import_checkpoint(tmp_path / "t.safetensors", "clip", tmp_path / "clip")
+    judges = load_judges(clip=str(tmp_path / "clip"))
+    assert judges.names[0].startswith("CLIP: t (1 layers of 64, patch 14)")
+    assert "clip" in judges.of_likeness(flat(1.0, 0.0, 0.0), flat(1.0, 0.0, 0.0))

@@ -291,6 +291,10 @@ def single_view(  # noqa: PLR0913  typer reads the options from the signature
     photo_elevation_deg: PhotoElevation = "auto",
     lpips_vgg: LpipsVgg = None,
     lpips_alex: LpipsAlex = None,
+    clip: Annotated[str | None, typer.Option(help="Card of an imported CLIP image tower.")] = None,
+    vgg19: Annotated[
+        Path | None, typer.Option(help="torchvision's VGG19, for contextual distances.")
+    ] = None,
     seed: Seed = 0,
     device: DeviceOption = Device.auto,
     threads: Threads = None,
@@ -309,7 +313,9 @@ def single_view(  # noqa: PLR0913  typer reads the options from the signature
     from ..pipeline import settings_of  # noqa: PLC0415
 
     photos = protocols.find_photos(data)
-    judges = load_judges(deep_features=True, lpips_alex=lpips_alex, lpips_vgg=lpips_vgg)
+    judges = load_judges(
+        deep_features=True, lpips_alex=lpips_alex, lpips_vgg=lpips_vgg, clip=clip, vgg19=vgg19
+    )
     settings = replace(settings_of(quality), photo_elevation_deg=elevation_deg)
     loaded = loaders.load_models(weights, photo_elevation_deg=elevation_deg, device=str(device))
     candidate = Candidate(loaded, settings, seed=seed)

@@ -3,14 +3,19 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..diffusion.clip import ClipTower
 from ..loaders import load_features
 from ..losses import WeightedFeatureModel
 from ..metrics import clip_similarity, contextual_distance, deep_feature_distance, load_lpips, lpips
 from ..metrics.likeness import FeatureMap, ImageTower
+from ..metrics.networks import ClipLikeness, Vgg19Relu54
 from ..models import FeatureModel
+from ..public_models import load_networks
+from ..weights import named
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +67,12 @@ class Judges:
 
 
 def load_judges(
-    *, deep_features: bool = False, lpips_alex: Path | None = None, lpips_vgg: Path | None = None
+    *,
+    deep_features: bool = False,
+    lpips_alex: Path | None = None,
+    lpips_vgg: Path | None = None,
+    clip: str | None = None,
+    vgg19: Path | None = None,
 ) -> Judges:
     """Load the judges that are asked for; the heads of LPIPS come from an installed torchmetrics.
 
@@ -70,6 +80,8 @@ def load_judges(
         deep_features: The shipped EfficientNet-lite0; its distance is not LPIPS.
         lpips_alex: State dict of torchvision's AlexNet.
         lpips_vgg: State dict of torchvision's VGG16.
+        clip: Card of an imported image tower: its file, or the folder it is in.
+        vgg19: State dict of torchvision's VGG19, for contextual distances.
 
     Raises:
         FileNotFoundError: If a file is missing or there are no heads.
@@ -77,9 +89,25 @@ def load_judges(
     """
     files = {"alex": lpips_alex, "vgg": lpips_vgg}
     names = [f"LPIPS {net}: {path}" for net, path in files.items() if path is not None]
+    names += [] if vgg19 is None else [f"contextual, VGG19 relu5_4: {vgg19}"]
+    tower, tower_name = (None, []) if clip is None else _clip(clip)
     return Judges(
         features=load_features() if deep_features else None,
         lpips_alex=None if lpips_alex is None else load_lpips("alex", lpips_alex),
         lpips_vgg=None if lpips_vgg is None else load_lpips("vgg", lpips_vgg),
-        names=tuple((["deep features: EfficientNet-lite0"] if deep_features else []) + names),
+        clip=tower,
+        contextual=None if vgg19 is None else Vgg19Relu54.load(vgg19),
+        names=tuple(
+            (["deep features: EfficientNet-lite0"] if deep_features else []) + names + tower_name
+        ),
     )
+
+
+def _clip(where: str) -> tuple[ClipLikeness, list[str]]:
+    for card in named(where):
+        tower = load_networks(card, torch.device("cpu")).get("image_tower")
+        if isinstance(tower, ClipTower):
+            shape = tower.shape
+            size = f"{shape.layers} layers of {shape.width}, patch {shape.patch}"
+            return ClipLikeness(tower), [f"CLIP: {card.name} ({size}), {card.sha256[:12]}"]
+    raise ValueError(f"{where} holds no card of an image tower; see `roundview weights import`")

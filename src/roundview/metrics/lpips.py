@@ -126,7 +126,7 @@ def load_lpips(
                 f"file ({network}.pth of the LPIPS repository)"
             )
     kind = AlexFeatures if network == "alex" else VggFeatures
-    return kind(_state(backbone), _state(heads))
+    return kind(read_state(backbone), read_state(heads))
 
 
 def installed_heads(network: Network) -> Path | None:
@@ -139,7 +139,8 @@ def installed_heads(network: Network) -> Path | None:
     return path if path.is_file() else None
 
 
-def _state(path: Path) -> Mapping[str, Tensor]:
+def read_state(path: Path) -> Mapping[str, Tensor]:
+    """Read a state dict, from safetensors or a pickle that holds tensors alone."""
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file  # noqa: PLC0415  needed here only
 
