@@ -12,7 +12,7 @@ from ..models import PlainStages, StageRunner
 from ..splat.fit import FitSettings, fit_gaussians
 from ..surface.refine import Refining
 from ..views import Views
-from .surfacing import Meshing, asset_from_gaussians, normalised_views
+from .surfacing import Fusion, Meshing, asset_from_gaussians, normalised_views
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,12 @@ class Reconstruct:
         centre_rate=(1.5e-3, 1e-4),
     )
     meshing: Meshing = Meshing(  # noqa: RUF009  a frozen value
-        resolution=192, smoothing=12, sharp=True, refining=Refining()
+        resolution=192,
+        smoothing=12,
+        sharp=True,
+        within_deg=25.0,
+        fusion=Fusion(hidden_weight=0.01),
+        refining=Refining(),
     )
 
 
