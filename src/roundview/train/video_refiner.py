@@ -1,0 +1,173 @@
+"""Train a video network to sharpen an orbit: the second stage of Hi3D.
+
+Yang et al., "Hi3D: Pursuing High-Resolution Image-to-3D Generation with Video Diffusion Models",
+2024, section 3.3, with the inputs of their code: beside the noisy latents of each frame lie 9
+channels of its coarse frame's depth and the coarse frame's latents; frame 0 of the coarse clip is
+the photo. Coarse clips are true ones spoilt (`degrade`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+
+from ..diffusion.edm import denoised
+from ..diffusion.noise import randn
+from ..diffusion.video_unet import VideoUNet, sinusoids
+from ..models import Report, silent
+from .degrade import Degradation, degraded
+from .encoding import Encoders, coin, device_of, without
+from .loop import LoopSettings, half_precision, train
+from .rings import RingBatch, RingSampler
+from .video_orbit import augmented, clip_numbers, edm_weight, log_normal
+
+DepthMaps = Callable[[Float[Tensor, "n 4 h w"]], Float[Tensor, "n y x"]]
+"""depth_maps(rgba) -> depth or disparity of each picture, at any size and scale."""
+
+
+@dataclass(frozen=True)
+class RefinerTraining:
+    """How the second stage is trained; numbers as in `VideoTraining` where they have one name.
+
+    Attributes:
+        batch: Clips a step; theirs is 8 in all.
+        frames: Views of an orbit.
+        log_sigma: Mean and deviation of ln(sigma), one a clip.
+        log_augment: The same of the noise on the coarse frames.
+        no_embedding: Share of the clips whose embedding is zero.
+        no_coarse: Share whose coarse latents are zero.
+        no_depth: Share whose depth is zero. Not stated; the same as of the others.
+        degradation: How true clips become coarse ones.
+    """
+
+    batch: int = 1
+    frames: int = 16
+    log_sigma: tuple[float, float] = (1.0, 1.6)
+    log_augment: tuple[float, float] = (-3.0, 0.5)
+    no_embedding: float = 0.1
+    no_coarse: float = 0.1
+    no_depth: float = 0.1
+    degradation: Degradation = Degradation()  # noqa: RUF009  frozen
+
+
+@dataclass(frozen=True, eq=False)
+class RefinerEncoders:
+    """Frozen networks beside the refiner.
+
+    Attributes:
+        pictures: For latents and the photo's embedding.
+        depth_maps: Estimates depth.
+    """
+
+    pictures: Encoders
+    depth_maps: DepthMaps
+
+
+@dataclass(frozen=True, eq=False)
+class CoarseBatch:
+    """Orbits and their coarse likenesses.
+
+    Attributes:
+        rings: What the refiner is to draw.
+        coarse: Its frames spoilt, colour over white; frame 0 is the photo itself.
+    """
+
+    rings: RingBatch
+    coarse: Float[Tensor, "b t 4 h w"]
+
+
+def train_video_refiner(
+    network: VideoUNet,
+    sampler: RingSampler,
+    encoders: RefinerEncoders,
+    directory: Path,
+    *,
+    training: RefinerTraining = RefinerTraining(),
+    settings: LoopSettings = LoopSettings(steps=20000, learning_rate=5e-5),  # noqa: B008  frozen
+    resume: bool = False,
+    report: Report = silent,
+) -> VideoUNet:
+    """Train on spoilt rings; start the network with `surgery.refiner_from_orbit`."""
+
+    def loss(module: nn.Module, rng: Generator) -> Tensor:
+        assert isinstance(module, VideoUNet)
+        rings = sampler.rings(training.batch, training.frames, rng)
+        batch = coarse_batch(rings, rng, training.degradation)
+        return video_refiner_loss(module, encoders, batch, rng, training)
+
+    train(network, loss, directory, settings=settings, resume=resume, report=report)
+    return network
+
+
+def video_refiner_loss(
+    network: VideoUNet,
+    encoders: RefinerEncoders,
+    batch: CoarseBatch,
+    rng: Generator,
+    training: RefinerTraining = RefinerTraining(),
+) -> Float[Tensor, ""]:
+    """Give the weighted squared error of the denoised clip, at one random sigma a clip."""
+    device, (clips, frames) = device_of(network), batch.coarse.shape[:2]
+    pictures = encoders.pictures
+    clean = pictures.scale * pictures.encode(batch.rings.rgba.flatten(0, 1), rng).to(device)
+    strength = log_normal(clips, training.log_augment, rng)
+    seen = augmented(batch.coarse.flatten(0, 1), strength.repeat_interleave(frames), rng)
+    beside = pictures.encode(seen, None).to(device).unflatten(0, (clips, frames))
+    side = (int(beside.shape[-2]), int(beside.shape[-1]))
+    depth = depth_channels(encoders.depth_maps(seen), side).to(device).unflatten(0, (clips, frames))
+    tokens = pictures.embed(batch.rings.rgba[:, 0]).to(device)[:, None]
+    tokens = without(coin(clips, training.no_embedding, rng).to(device), tokens)
+    beside = without(coin(clips, training.no_coarse, rng).to(device), beside)
+    depth = without(coin(clips, training.no_depth, rng).to(device), depth)
+    known = torch.cat([depth, beside], dim=2)
+    told = clip_numbers(refiner_numbers, frames, batch.rings.elevation_deg, strength).to(device)
+    sigma = log_normal(clips, training.log_sigma, rng).to(device)
+    clean = clean.unflatten(0, (clips, frames))
+    noisy = clean + sigma.reshape(-1, 1, 1, 1, 1) * randn(tuple(clean.shape), rng).to(device)
+
+    def predict(x: Tensor, c_noise: Tensor) -> Tensor:
+        with half_precision(device.type):
+            return network(torch.cat([x, known], dim=2), c_noise, tokens, told).float()
+
+    estimate = denoised(predict, noisy, sigma)
+    return (edm_weight(sigma) * pictures.distance(estimate, clean)).mean()
+
+
+def coarse_batch(
+    rings: RingBatch,
+    rng: Generator,
+    settings: Degradation = Degradation(),  # noqa: B008  frozen
+) -> CoarseBatch:
+    """Spoil the frames of rings; the background stays white, and frame 0 becomes the photo."""
+    coarse = []
+    for clip in rings.rgba:
+        rgb, alpha = degraded(clip[:, :3], rng, settings), clip[:, 3:]
+        spoilt = torch.cat([rgb * alpha + (1 - alpha), alpha], dim=1)
+        coarse.append(torch.cat([clip[:1], spoilt[1:]]))
+    return CoarseBatch(rings, torch.stack(coarse))
+
+
+def depth_channels(
+    depth: Float[Tensor, "n y x"], size_hw: tuple[int, int]
+) -> Float[Tensor, "n 9 h w"]:
+    """Bring depth to three times the latents' size and to [0, 1]; 3 x 3 squares become channels.
+
+    Channel 3 i + j of a latent is row i, column j of its square. Least and greatest are each
+    frame's own, before the change of size as in the authors' code; a flat map becomes 0.
+    """
+    low, high = depth.amin(dim=(1, 2), keepdim=True), depth.amax(dim=(1, 2), keepdim=True)
+    level = (depth - low) / (high - low).clamp(min=1e-8)
+    fine = torch.nn.functional.interpolate(
+        level[:, None], (3 * size_hw[0], 3 * size_hw[1]), mode="bilinear"
+    )
+    return rearrange(fine, "n 1 (h i) (w j) -> n (i j) h w", i=3, j=3)
+
+
+def refiner_numbers(frames: int, elevation_deg: float, cond_aug: float) -> Float[Tensor, "t m"]:
+    """Give the second stage's vector: whole degrees of elevation, and the noise."""
+    told = sinusoids(torch.tensor([[float(int(elevation_deg)), cond_aug]]), 256)
+    return told.expand(frames, -1)

@@ -1,0 +1,131 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from families_tiny import WIDTH, losses_while_trained, seeded, squares
+from render_tiny import tiny_set
+from torch import Tensor
+
+from roundview.diffusion.checkpoints.unet import UNetShape
+from roundview.diffusion.video_unet import VideoUNet, sinusoids
+from roundview.train.loop import LoopSettings
+from roundview.train.rings import RingBatch, RingSampler
+from roundview.train.video_refiner import (
+    CoarseBatch,
+    RefinerEncoders,
+    RefinerTraining,
+    coarse_batch,
+    depth_channels,
+    refiner_numbers,
+    train_video_refiner,
+    video_refiner_loss,
+)
+
+SHAPE = UNetShape(17, 4, 32, (1,), 1, (True,), (2,), WIDTH, linear=True, vector=512)
+
+
+def height(rgba: Tensor) -> Tensor:
+    """A depth map that tells rows apart, and alpha from nothing."""
+    rows = torch.linspace(0, 1, rgba.shape[2])[None, :, None]
+    return rows + rgba[:, 3]
+
+
+class Watched(VideoUNet):
+    """Keeps what it was shown and predicts zeros."""
+
+    def forward(
+        self, x: Tensor, c_noise: Tensor, context: Tensor, vector: Tensor, *, still: bool = False
+    ) -> Tensor:
+        assert not still
+        self.x, self.c_noise, self.context, self.vector = x, c_noise, context, vector
+        return torch.zeros_like(x[:, :, :4])
+
+
+def rings(clips: int, frames: int = 3, size: int = 16) -> RingBatch:
+    rgba = torch.rand(clips, frames, 4, size, size, generator=seeded())
+    rgba[:, :, 3] = (rgba[:, :, 3] > 0.5).float()
+    return RingBatch(rgba, torch.full((clips,), 20.0))
+
+
+def test_a_square_of_depth_becomes_channels_row_by_row() -> None:
+    depth = torch.arange(36.0).reshape(1, 6, 6)
+    channels = depth_channels(depth, (2, 2))
+    # Pixel (row 4, column 2) lies in square (1, 0), at row 1 and column 2 of it.
+    assert float(channels[0, 3 * 1 + 2, 1, 0]) == pytest.approx(26 / 35)
+    assert channels.shape == (1, 9, 2, 2)
+    assert (float(channels.min()), float(channels.max())) == (0.0, 1.0)
+
+
+def test_flat_depth_is_zero_and_frames_have_their_own_range() -> None:
+    depth = torch.stack([torch.full((4, 4), 7.0), torch.arange(16.0).reshape(4, 4) * 100])
+    channels = depth_channels(depth, (4, 4))
+    assert not bool(channels[0].any())
+    assert float(channels[1].max()) == 1.0
+
+
+def test_the_coarse_clip_begins_with_the_photo_and_lies_over_white() -> None:
+    whole = rings(1)
+    coarse = coarse_batch(whole, seeded()).coarse
+    assert torch.equal(coarse[:, 0], whole.rgba[:, 0])
+    assert not torch.equal(coarse[:, 1], whole.rgba[:, 1])
+    nothing = (whole.rgba[:, 1:, 3:] == 0).expand(-1, -1, 3, -1, -1)
+    assert bool((coarse[:, 1:, :3][nothing] == 1).all())
+
+
+def test_depth_and_coarse_latents_lie_beside_in_that_order() -> None:
+    network, encoders, batch = Watched(SHAPE), squares(), coarse_batch(rings(2), seeded())
+    plain = RefinerTraining(log_augment=(-30.0, 0.0), no_embedding=0.0, no_coarse=0.0, no_depth=0.0)
+    video_refiner_loss(network, RefinerEncoders(encoders, height), batch, seeded(), plain)
+    assert network.x.shape == (2, 3, 17, 8, 8)
+    frames = batch.coarse.flatten(0, 1)
+    depth = depth_channels(height(frames), (8, 8)).unflatten(0, (2, 3))
+    torch.testing.assert_close(network.x[:, :, 4:13], depth)
+    latents = encoders.encode(frames, None).unflatten(0, (2, 3))
+    torch.testing.assert_close(network.x[:, :, 13:], latents)
+    torch.testing.assert_close(network.context[:, 0], encoders.embed(batch.rings.rgba[:, 0]))
+
+
+def test_the_vector_is_elevation_then_noise() -> None:
+    told = refiner_numbers(2, 20.7, 0.02)
+    assert told.shape == (2, 512)
+    torch.testing.assert_close(told[1, :256], sinusoids(torch.tensor([[20.0]]), 256)[0])
+    torch.testing.assert_close(told[1, 256:], sinusoids(torch.tensor([[0.02]]), 256)[0])
+
+
+def test_each_condition_is_left_out_once_in_ten() -> None:
+    network, whole = Watched(SHAPE), rings(2000, 1, 8)
+    batch = CoarseBatch(whole, whole.rgba)  # One frame a clip: the photo, which is not spoilt.
+    video_refiner_loss(network, RefinerEncoders(squares(), height), batch, seeded())
+    parts = (network.context, network.x[:, :, 4:13], network.x[:, :, 13:])
+    for part in parts:
+        # Standard deviation 0.0067.
+        assert abs(float((~part.flatten(1).any(dim=1)).float().mean()) - 0.1) < 0.025
+
+
+def test_the_loss_falls_on_one_object(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network, encoders = VideoUNet(SHAPE), squares()
+    batch = coarse_batch(
+        RingSampler([tiny_set(tmp_path, objects=1)]).rings(1, 4, seeded()), seeded()
+    )
+    found = losses_while_trained(
+        network,
+        lambda rng: video_refiner_loss(network, RefinerEncoders(encoders, height), batch, rng),
+        steps=15,
+    )
+    assert found[-1] < 0.7 * found[0]
+
+
+def test_training_leaves_a_log(tmp_path: Path) -> None:
+    sampler = RingSampler([tiny_set(tmp_path / "set", objects=1)])
+    train_video_refiner(
+        VideoUNet(SHAPE),
+        sampler,
+        RefinerEncoders(squares(), height),
+        tmp_path,
+        training=RefinerTraining(frames=2),
+        settings=LoopSettings(steps=1, warmup=1),
+    )
+    rows = [json.loads(row) for row in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == 1
