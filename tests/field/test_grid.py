@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -62,8 +63,9 @@ def test_kernel_matches_reference(count: int, active: int) -> None:
     torch.testing.assert_close(made(points), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_kernel_gradients_match_reference() -> None:
-    made = grid()
+@pytest.mark.parametrize("features", [2, 4])
+def test_kernel_gradients_match_reference(features: int) -> None:
+    made = grid(replace(SMALL, features=features))
     points = (random(300, 3, seed=4) * 1.2 - 0.1).requires_grad_()
     upstream = random(300, made.width, seed=5)
     ours = torch.autograd.grad((made(points) * upstream).sum(), [points, made.table])
@@ -74,8 +76,9 @@ def test_kernel_gradients_match_reference() -> None:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
-def test_gradients_of_the_slope_match_reference() -> None:
-    made = grid()
+@pytest.mark.parametrize("features", [2, 4])
+def test_gradients_of_the_slope_match_reference(features: int) -> None:
+    made = grid(replace(SMALL, features=features))
     points = random(300, 3, seed=6) * 1.2 - 0.1
     upstream = random(300, made.width, seed=7).requires_grad_()
     pull = random(300, 3, seed=8)
@@ -114,7 +117,7 @@ def test_frequencies_double() -> None:
     torch.testing.assert_close(wave, torch.tensor([half, half, 1.0, 0.0]), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("wrong", [{"levels": 0}, {"coarsest": 1}, {"finest": 8}])
+@pytest.mark.parametrize("wrong", [{"levels": 0}, {"coarsest": 1}, {"finest": 8}, {"features": 3}])
 def test_grid_without_content_is_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=r"finest|a grid needs"):
+    with pytest.raises(ValueError, match=r"finest|features|a grid needs"):
         GridSettings(**wrong)

@@ -25,7 +25,7 @@ class GridSettings:
 
     Attributes:
         levels: Grids of growing resolution.
-        features: Numbers at each node.
+        features: Numbers at each node; even.
         log2_table: Logarithm of the nodes that a level keeps at most; finer levels share them.
         coarsest: Cells along a side at the first level.
         finest: At the last.
@@ -41,6 +41,8 @@ class GridSettings:
         """Refuse a grid without content."""
         if min(self.levels, self.features, self.log2_table) < 1 or self.coarsest < 2:
             raise ValueError(f"a grid needs levels, features and a table, got {self}")
+        if self.features % 2:
+            raise ValueError(f"features must be even, got {self.features}")
         if self.finest < self.coarsest:
             raise ValueError(f"finest must be at least coarsest, got {self.finest}")
 
