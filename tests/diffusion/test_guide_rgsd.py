@@ -26,7 +26,7 @@ def randn(*shape: int, seed: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-PHOTO, VIEW, DEPTH = (randn(1, c, 4, 4, seed=c) for c in (4, 4, 1))
+PHOTO, VIEW, DEPTH = (randn(1, c, 4, 4, seed=k) for k, c in enumerate((4, 4, 1)))
 
 
 class KnowsOne:
