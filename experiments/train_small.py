@@ -4,10 +4,11 @@
 
 Objects are rendered by worker processes while the network trains, so nothing is prepared. The
 checkpoint (with the optimiser's state) and the rendered ring stay in `--work`; running the same
-command again goes on from there. At the end `--out` holds, in at most 8 files of 16 MB: the averaged weights in half
-precision with their card, the log, a sheet of samples, and the evaluator's numbers on training
-objects that were held out. `python experiments/join_weights.py OUT -o DIR` makes one weight file of
-them. Needs torch, numpy, numba, scipy, pillow, safetensors, einops, jaxtyping and diffusers.
+command again goes on from there. At the end `--out` holds the averaged weights in half precision
+(files of at most 16 MB) with their card, the log, a sheet of samples, and the evaluator's numbers
+on training objects that were held out. `python experiments/join_weights.py OUT -o DIR` makes one
+weight file of them. Needs torch, numpy, numba, scipy, pillow, safetensors, einops, jaxtyping and
+diffusers.
 """
 
 import argparse
