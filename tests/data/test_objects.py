@@ -1,3 +1,4 @@
+import pickle
 import zipfile
 from pathlib import Path
 
@@ -34,3 +35,10 @@ def test_a_source_without_objects_is_refused(tmp_path: Path) -> None:
         find_objects(tmp_path)
     with pytest.raises(ValueError, match="neither"):
         find_objects(tmp_path / "missing.zip")
+
+
+def test_objects_can_be_sent_to_other_processes(tmp_path: Path) -> None:
+    (tmp_path / "a.glb").write_bytes(glb_bytes(procedural_object(np.random.default_rng(0))))
+    (found,) = find_objects(tmp_path)
+    sent = pickle.loads(pickle.dumps(found))
+    assert torch.equal(sent.read().vertices, found.read().vertices)

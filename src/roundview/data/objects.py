@@ -1,5 +1,6 @@
 """Read 3D objects for training from a folder or a zip of GLB files, without unpacking it."""
 
+import functools
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,15 +43,19 @@ def find_objects(source: Path) -> list[ObjectFile]:
 
 
 def _in_folder(source: Path, path: Path) -> ObjectFile:
-    def read() -> Mesh:
-        return centred(mesh_from_glb_bytes(path.read_bytes()))[0]
-
-    return ObjectFile(str(path.relative_to(source).with_suffix("")), read)
+    name = str(path.relative_to(source).with_suffix(""))
+    return ObjectFile(name, functools.partial(_read_file, path))
 
 
 def _in_zip(source: Path, name: str) -> ObjectFile:
-    def read() -> Mesh:
-        with zipfile.ZipFile(source) as archive:
-            return centred(mesh_from_glb_bytes(archive.read(name)))[0]
+    return ObjectFile(name.removesuffix(".glb"), functools.partial(_read_member, source, name))
 
-    return ObjectFile(name.removesuffix(".glb"), read)
+
+# Not closures: rendering processes are sent the objects they are to read.
+def _read_file(path: Path) -> Mesh:
+    return centred(mesh_from_glb_bytes(path.read_bytes()))[0]
+
+
+def _read_member(source: Path, name: str) -> Mesh:
+    with zipfile.ZipFile(source) as archive:
+        return centred(mesh_from_glb_bytes(archive.read(name)))[0]

@@ -7,10 +7,13 @@ are closed parametric surfaces (superquadrics, lathes, tori, boxes), each with a
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from ..export.files import write_bytes
+from ..export.glb import glb_bytes
 from ..mesh import Mesh, Texture, centred
 from .objects import ObjectFile
 
@@ -58,6 +61,21 @@ def procedural_object(rng: np.random.Generator, crops: list[np.ndarray] | None =
         Texture(torch.from_numpy(atlas)),
     )
     return centred(mesh)[0]
+
+
+def write_procedural(directory: Path, count: int, seed: int) -> Path:
+    """Write generated objects as GLB files, to train on where there are no others; once.
+
+    Returns:
+        The folder. Object i is the same whatever the count.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    for at in range(count):
+        path = directory / f"{at:06d}.glb"
+        if not path.is_file():
+            mesh = procedural_object(np.random.default_rng([seed, at]))
+            write_bytes(path, glb_bytes(mesh))
+    return directory
 
 
 def textures_to_crop(objects: Iterable[ObjectFile]) -> list[np.ndarray]:

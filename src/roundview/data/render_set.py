@@ -166,15 +166,18 @@ def _pictures(
         fov_deg=FOV_DEG,
         size_hw=(settings.size_px, settings.size_px),
     )
-    light = None
-    if rng.random() < settings.lit_share:
-        aim = rng.normal(size=3)
-        aim[1] = abs(aim[1]) + 0.3  # From above, as most lamps are.
-        diffuse = rng.uniform(0.2, 0.6)
-        ambient = rng.uniform(0.85, 1.05) - 0.6 * diffuse
-        light = Light((float(aim[0]), float(aim[1]), float(aim[2])), ambient, diffuse)
+    light = random_light(rng) if rng.random() < settings.lit_share else None
     views = render_mesh(
         mesh, cameras, light=light, supersample=settings.supersample, geometry=False
     )
     rgba = torch.cat([views.rgb, views.alpha[..., None]], dim=-1)
     return (rgba.clamp(0, 1) * 255 + 0.5).to(torch.uint8).numpy()
+
+
+def random_light(rng: np.random.Generator) -> Light:
+    """Hang a lamp somewhere above, of random strength; exposure stays about the same."""
+    aim = rng.normal(size=3)
+    aim[1] = abs(aim[1]) + 0.3  # From above, as most lamps are.
+    diffuse = rng.uniform(0.2, 0.6)
+    ambient = rng.uniform(0.85, 1.05) - 0.6 * diffuse
+    return Light((float(aim[0]), float(aim[1]), float(aim[2])), ambient, diffuse)

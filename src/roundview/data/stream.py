@@ -113,7 +113,7 @@ class ViewStream:
         ]
         spawn = multiprocessing.get_context("spawn")
         self._processes = [spawn.Process(target=_work, args=(o,), daemon=True) for o in orders]
-        with _one_thread_each():
+        with one_thread_each():
             for process in self._processes:
                 process.start()
 
@@ -262,7 +262,7 @@ def _meshes(order: _Order, rng: np.random.Generator) -> Iterator[Mesh]:
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
+def one_thread_each() -> Iterator[None]:
     """Let processes that are started now use one thread each: there is one on every core."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "ROUNDVIEW_THREADS")
     before = {name: os.environ.get(name) for name in names}
