@@ -118,7 +118,7 @@ def test_training_leaves_a_log(tmp_path: Path) -> None:
         sampler,
         squares(),
         tmp_path,
-        training=VideoTraining(frames=2),
+        training=VideoTraining(frames=4),
         settings=LoopSettings(steps=1, warmup=1),
     )
     rows = [json.loads(row) for row in (tmp_path / "log.jsonl").read_text().splitlines()]

@@ -124,7 +124,7 @@ def test_training_leaves_a_log(tmp_path: Path) -> None:
         sampler,
         RefinerEncoders(squares(), height),
         tmp_path,
-        training=RefinerTraining(frames=2),
+        training=RefinerTraining(frames=4),
         settings=LoopSettings(steps=1, warmup=1),
     )
     rows = [json.loads(row) for row in (tmp_path / "log.jsonl").read_text().splitlines()]
