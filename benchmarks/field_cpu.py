@@ -28,7 +28,7 @@ from torch import Tensor
 from roundview.camera import Cameras, rays
 from roundview.data.objects import find_objects
 from roundview.field import grid, march
-from roundview.field.fit import FieldFitSettings, fit_field, mesh_from_field
+from roundview.field.fit import RADIANCE_FIT, SDF_FIT, fit_field, mesh_from_field
 from roundview.field.radiance import RadianceField, RadianceSettings
 from roundview.field.render import Field
 from roundview.mesh import Mesh
@@ -164,16 +164,18 @@ def fit_objects(source: Path, names: list[str], steps: int) -> None:
             render_mesh(truth, cameras, supersample=3, geometry=False)
             for cameras in (orbit(8, (-20.0, 10.0, 50.0), 128), orbit(16, (30.0,), 128))
         )
-        for kind, shape in (("signed distance", None), ("radiance", RadianceSettings())):
-            settings = FieldFitSettings()
-            if shape is not None:
-                settings = replace(settings, field=shape)
+        for kind, settings in (("signed distance", SDF_FIT), ("radiance", RADIANCE_FIT)):
             start = time.process_time()
             field = fit_field(seen, steps=steps, rng=generator(), settings=settings)
             taken = time.process_time() - start
             with torch.no_grad():
                 near = psnr(field.render(held.cameras, normals=False), held)
-            gap = chamfer(clean_mesh(meshed(field), cleaning), truth, generator())
+                if kind == "radiance":
+                    around = field.render(all_round(128), normals=False)
+                    mesh = mesh_from_depth(around, resolution=128)
+                else:
+                    mesh = meshed(field)
+            gap = chamfer(clean_mesh(mesh, cleaning), truth, generator())
             print(f"| {name} | {kind} | {taken:.0f} | {near:.2f} | {gap:.5f} |", flush=True)
         start = time.process_time()
         cloud = fit_gaussians(

@@ -115,3 +115,16 @@ def test_points_in_allowed_cells_are_known() -> None:
     occupancy.allow(cells)
     points = torch.tensor([[0.5, -0.5, 0.5], [-0.5, -0.5, 0.5], [1.5, -0.5, 0.5]])
     assert occupancy.contains(points).tolist() == [True, False, False]
+
+
+def test_one_look_tells_all_where_nothing_is_kept() -> None:
+    occupancy = Occupancy(4, 0.5)
+    occupancy.update(lambda points: torch.ones(len(points)), rng(), threshold=0.01)
+
+    def corner(points: Tensor) -> Tensor:
+        return (points > 0.25).all(dim=1).float()
+
+    occupancy.update(corner, rng(), threshold=0.01)
+    assert bool(occupancy.full.all())  # 0.95 is left of what was found before
+    occupancy.update(corner, rng(), threshold=0.01, kept=0.0)
+    assert occupancy.full.nonzero().tolist() == [[3, 3, 3]]

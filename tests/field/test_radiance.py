@@ -76,12 +76,15 @@ def test_surface_is_where_the_density_has_the_level() -> None:
     assert bool(((made.solid(points) > 0) == (made.density(points) > 3.0)).all())
 
 
-def test_open_level_is_the_mean_density_of_what_is_there() -> None:
+def test_open_level_is_the_mean_density_of_what_is_there_or_10() -> None:
     made = field(level=None)
     with torch.no_grad():
-        made.occupancy.held.fill_(0.5)
-    expected = math.log(2) / (made.step / made.half_width)
+        made.occupancy.held.fill_(0.25)
+    expected = math.log(4 / 3) / (made.step / made.half_width)
     assert made.level == pytest.approx(expected, rel=1e-4)
+    with torch.no_grad():
+        made.occupancy.held.fill_(0.9)
+    assert made.level == 10.0
 
 
 def test_loss_on_normals_teaches_grid_and_network() -> None:

@@ -41,7 +41,8 @@ class FieldFitSettings:
         network_rate: For the networks. On views of a ball, 100 steps, 0.001 gave 18.4 dB and the
             radius to 3%, 0.01 gave 28.0 dB and 1%.
         sharpness_rate: For the steepness of a signed distance field. Guo's 0.001 is for 20,000
-            steps; chosen by us for a thousand.
+            steps. On 24 views of a scan, 400 steps, 0.002 gave 28.9 dB on other views and a Chamfer
+            distance of 0.0071, 0.005 gave 32.7 dB and 0.0049.
         warm_up: Share of the steps over which the rates rise.
         last_rate: Share of the rates that is left at the end; they fall geometrically.
         rgb_weight: Of the mean squared difference of colour, over random backgrounds.
@@ -62,7 +63,7 @@ class FieldFitSettings:
     rays: int = 1024
     grid_rate: float = 0.01
     network_rate: float = 0.01
-    sharpness_rate: float = 0.002
+    sharpness_rate: float = 0.005
     warm_up: float = 0.025
     last_rate: float = 0.1
     rgb_weight: float = 10.0
@@ -78,7 +79,11 @@ class FieldFitSettings:
     random_background: bool = True
 
 
-_DEFAULTS = FieldFitSettings()
+SDF_FIT = FieldFitSettings()
+"""For a surface; a thousand steps for pictures of 128 pixels."""
+RADIANCE_FIT = FieldFitSettings(field=RadianceSettings(samples=128, cells=48))
+"""For colours: on 24 views of a scan, 128 pixels, 2,000 steps, 35.6 dB on other views, where the
+Gaussians of `reconstruct` gave 36.6 dB. The surface is best taken from rendered depth."""
 
 
 def fit_field(
@@ -87,7 +92,7 @@ def fit_field(
     steps: int = 1000,
     rng: Generator,
     view_weights: Float[Tensor, " n"] | None = None,
-    settings: FieldFitSettings = _DEFAULTS,
+    settings: FieldFitSettings = SDF_FIT,
     report: Report = silent,
 ) -> Field:
     """Optimise a field until rays through it look like the pixels of the views.

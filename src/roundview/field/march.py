@@ -4,6 +4,7 @@ Samples of all rays lie in one line, ray after ray, so that empty space costs no
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# Of nerfacc (Li et al., "NerfAcc: Efficient Sampling Accelerates NeRFs", 2023), as in threestudio:
-# what a cell was found to hold is forgotten by this factor an update.
-_FORGETTING = 0.95
+KEPT = 0.95
+"""How much of what a cell was found to hold is kept at each look, by default: nerfacc's (Li et al.,
+"NerfAcc: Efficient Sampling Accelerates NeRFs", 2023), as in threestudio."""
+Presence = Callable[[Float[Tensor, "p 3"]], Float[Tensor, " p"]]
 _CHUNK = 65536
 """Points handed to a field at once where no gradient is needed: bounds its memory."""
 
@@ -76,20 +78,23 @@ class Occupancy(nn.Module):
         self.full.logical_and_(self.allowed)
 
     @torch.no_grad()
-    def update(self, presence: Any, rng: Generator, *, threshold: float) -> None:  # noqa: ANN401  a function of points, whose type nothing here can check
+    def update(
+        self, presence: Presence, rng: Generator, *, threshold: float, kept: float = KEPT
+    ) -> None:
         """Look into the allowed cells, each at one random place.
 
         Args:
             presence: Function of points (p, 3) that says how opaque a step there may be, 0 to 1.
             rng: Draws the places.
             threshold: Cells in which less was found lately are skipped; but never all.
+            kept: Share of the earlier find that still counts; 0 where one look tells all.
         """
         chosen = self.allowed.flatten().nonzero()[:, 0]
         shift = torch.rand(len(chosen), 3, generator=rng, device=rng.device).to(self.held) - 0.5
         points = self.middles()[chosen] + shift * self.cell
         found = [presence(part) for part in points.split(_CHUNK)]
         held = self.held.flatten()
-        held[chosen] = torch.maximum(held[chosen] * _FORGETTING, torch.cat(found))
+        held[chosen] = torch.maximum(held[chosen] * kept, torch.cat(found))
         self.held.copy_(held.reshape(self.held.shape))
         least = min(threshold, float(held[chosen].mean()) if len(chosen) else threshold)
         self.full.copy_((self.held >= least) & self.allowed)

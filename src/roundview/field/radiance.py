@@ -15,8 +15,9 @@ from .grid import GridSettings, HashGrid
 from .march import Occupancy
 from .render import Field, Shade, finite_slope, linear_weight, step_of
 
-# Logits beyond which exp would overflow half precision elsewhere; ours is a guard only.
+# Ours: beyond this a step is opaque many times over, and exp could overflow.
 _MOST_LOGIT = 15.0
+_MOST_LEVEL = 10.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,9 @@ class RadianceSettings:
         normals: "analytic" is the slope at the point, "finite" that over 0.01 half widths to both
             sides (threestudio, which steps to one).
         level: Density at the surface, in units of one over the half width (threestudio: 25 for
-            distilled fields; LGM: 10). None takes the mean of what the occupied cells hold.
+            distilled fields; LGM: 10). None takes 10 or, if that is less, the mean of what the
+            occupied cells hold (Tang et al., "Delicate Textured Mesh Recovery from NeRF via
+            Adaptive Surface Refinement", 2023).
     """
 
     grid: GridSettings = GridSettings(levels=8, log2_table=15, coarsest=16, finest=256)  # noqa: RUF009  a frozen value
@@ -102,9 +105,10 @@ class RadianceField(Field):
             return self.settings.level
         held = self.occupancy.held[self.occupancy.full]
         if not bool((held > 0).any()):
-            return 10.0
+            return _MOST_LEVEL
         opacity = held.clamp(max=1 - 1e-6)
-        return float(-torch.log1p(-opacity).mean() / (self.step / self.half_width))
+        mean = -torch.log1p(-opacity).mean() / (self.step / self.half_width)
+        return min(_MOST_LEVEL, float(mean))
 
     def _network(
         self, place: Float[Tensor, "p 3"]

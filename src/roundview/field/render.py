@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 from ..camera import Cameras, rays
 from ..views import Views
 from .grid import HashGrid
-from .march import Occupancy, RaySamples, composite, march
+from .march import KEPT, Occupancy, RaySamples, composite, march
 
 WHITE = (1.0, 1.0, 1.0)
 Background = tuple[float, float, float] | Float[Tensor, " 3"]
@@ -81,6 +81,7 @@ class Field(nn.Module, ABC):
         step: Distance between samples along a ray.
         occupancy: Where there is something to sample.
         threshold: Opacity of a step under which a cell of the occupancy counts as empty.
+        kept: How much of the presence that was found earlier still counts.
     """
 
     grid: HashGrid
@@ -88,6 +89,7 @@ class Field(nn.Module, ABC):
     step: float
     occupancy: Occupancy
     threshold: float
+    kept: float = KEPT
 
     @abstractmethod
     def shade(
@@ -105,7 +107,7 @@ class Field(nn.Module, ABC):
 
     def refresh(self, rng: Generator) -> None:
         """Find out anew where there is something to sample; do so every 16 steps of a fit."""
-        self.occupancy.update(self.presence, rng, threshold=self.threshold)
+        self.occupancy.update(self.presence, rng, threshold=self.threshold, kept=self.kept)
 
     def render(
         self,

@@ -53,7 +53,7 @@ class SdfSettings:
     half_width: float = 0.55
     samples: int = 128
     cells: int = 48
-    threshold: float = 1e-3
+    threshold: float = 0.01
     normals: Literal["analytic", "finite"] = "analytic"
 
     def build(self, rng: Generator) -> "SdfField":
@@ -67,6 +67,8 @@ class SdfField(Field):
     Attributes:
         anneal: 0 treats surfaces seen from any side alike, 1 as NeuS does; a fit raises it.
     """
+
+    kept = 0.0  # A distance tells of the whole cell.
 
     def __init__(self, settings: SdfSettings, rng: Generator) -> None:
         super().__init__()
