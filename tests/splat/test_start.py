@@ -98,3 +98,17 @@ def test_the_same_generator_draws_the_same_cloud() -> None:
     ]
     assert torch.equal(clouds[0].centre, clouds[1].centre)
     assert not torch.equal(clouds[0].centre, clouds[2].centre)
+
+
+def test_a_share_of_the_points_may_fill_the_hull_faintly() -> None:
+    views = views_of_a_ball()
+    cloud = cloud_on_hull(
+        views, points=400, sh_degree=0, agreement=0.9, rng=rng(), inside_share=0.25
+    )
+    assert len(cloud) == 400
+    distance = cloud.centre.norm(dim=-1)
+    cover, filling = distance[:300], distance[300:]
+    assert float(cover.min()) > 0.8 * float(cover.max())
+    # Even in a ball: half of them within 0.79 of the radius.
+    assert 0.7 < float(filling.median() / cover.max()) < 0.88
+    assert float(cloud.opacity[300:].max()) < float(cloud.opacity[:300].min())

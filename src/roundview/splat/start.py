@@ -32,7 +32,13 @@ def cloud_in_ball(views: Views, *, points: int, sh_degree: int, rng: Generator) 
 
 
 def cloud_on_hull(
-    views: Views, *, points: int, sh_degree: int, agreement: float, rng: Generator
+    views: Views,
+    *,
+    points: int,
+    sh_degree: int,
+    agreement: float,
+    rng: Generator,
+    inside_share: float = 0.0,
 ) -> Gaussians:
     """Cover the visual hull of the silhouettes with Gaussians of the colours seen there.
 
@@ -47,6 +53,8 @@ def cloud_on_hull(
         agreement: Share of the views that must show a cell as covered. Below 1, since generated
             views disagree.
         rng: Draws the points.
+        inside_share: Share of the points that fill the hull, faintly, instead of covering it: what
+            is hollow has its true surface there, where the hull's own points cannot go.
 
     Returns:
         The cloud; in a ball (with a warning) where the silhouettes have nothing in common.
@@ -63,6 +71,8 @@ def cloud_on_hull(
             stacklevel=2,
         )
         return cloud_in_ball(views, points=points, sh_degree=sh_degree, rng=rng)
+    filling = round(inside_share * points)
+    points -= filling
     cells = skin.nonzero()
     pick = (_uniform((points,), rng) * len(cells)).long().clamp(max=len(cells) - 1)
     chosen = tuple(cells[pick.to(cells.device)].unbind(-1))
@@ -72,7 +82,17 @@ def cloud_on_hull(
     # The skin's area over the number of points: their mean distance on it.
     spacing = cell * math.sqrt(max(len(cells) / points, 0.05))
     rgb = _seen_colour(centre, outward, views)
-    return _isotropic(centre, 0.6 * spacing, rgb, _HULL_OPACITY, sh_degree)
+    cover = _isotropic(centre, 0.6 * spacing, rgb, _HULL_OPACITY, sh_degree)
+    if not filling:
+        return cover
+    cells = inside.nonzero()
+    pick = (_uniform((filling,), rng) * len(cells)).long().clamp(max=len(cells) - 1)
+    centre = middles[tuple(cells[pick.to(cells.device)].unbind(-1))]
+    centre = centre + (_uniform((filling, 3), rng).to(middles) - 0.5) * cell
+    towards = torch.nn.functional.normalize(_normal((filling, 3), rng).to(middles), dim=-1)
+    spacing = cell * (len(cells) / filling) ** (1 / 3)
+    rgb = _seen_colour(centre, towards, views)
+    return _joined(cover, _isotropic(centre, 0.5 * spacing, rgb, _BALL_OPACITY, sh_degree))
 
 
 def seen_cube(cameras: Cameras) -> tuple[Float[Tensor, " 3"], float]:
@@ -164,6 +184,16 @@ def _isotropic(
         torch.tensor([1.0, 0, 0, 0]).to(centre).repeat(count, 1),
         torch.full((count,), math.log(opacity / (1 - opacity))).to(centre),
         sh,
+    )
+
+
+def _joined(a: Gaussians, b: Gaussians) -> Gaussians:
+    return Gaussians(
+        torch.cat([a.centre, b.centre]),
+        torch.cat([a.log_scale, b.log_scale]),
+        torch.cat([a.quat_wxyz, b.quat_wxyz]),
+        torch.cat([a.opacity_logit, b.opacity_logit]),
+        torch.cat([a.sh, b.sh]),
     )
 
 
