@@ -31,7 +31,9 @@ def data(directory: Path) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("name", ["autoencoder-small", "orbit-small", "elevation-small"])
+@pytest.mark.parametrize(
+    "name", ["autoencoder-small", "orbit-small", "elevation-small", "zero123-small"]
+)
 def test_training_leaves_weights_that_their_card_vouches_for(name: str, tmp_path: Path) -> None:
     run = TrainingRun(data(tmp_path / "data"), tmp_path / "out", steps=2, batch=2)
     made = train_card(name, run, load_autoencoder=LatentAutoencoder, load_features=Grey)

@@ -20,11 +20,13 @@ from ..weights import Card, save_weights
 from .autoencoder import train_autoencoder
 from .batch import ViewSampler
 from .elevation import train_elevation
+from .families import FAMILIES, Order, train_family
 from .loop import LoopSettings
 from .orbit import OrbitTraining, object_weights, train_orbit
 
 CARDS = ("autoencoder-small", "orbit-small", "elevation-small")
-"""What can be trained. The orbit model needs the autoencoder, the elevation head the features."""
+"""What the command trains. The orbit model needs the autoencoder, the elevation head the features;
+`train_card` takes `families.FAMILIES` as well, which need both."""
 
 PROCEDURAL_PER_OBJECT = 1.5
 """Procedural objects made for each object read. Chosen by us: about as many pictures of each."""
@@ -66,7 +68,7 @@ def train_card(
     """Train one family of models and save its weights with their card.
 
     Args:
-        name: One of `CARDS`.
+        name: One of `CARDS` or `families.FAMILIES`.
         run: What to train on, where, and for how long.
         load_autoencoder: Called if the family builds on the autoencoder.
         load_features: Called if the family builds on deep features.
@@ -75,8 +77,9 @@ def train_card(
     Raises:
         ValueError: If the name is not known or the data hold no objects.
     """
-    if name not in CARDS:
-        raise ValueError(f"CARD must be one of {', '.join(CARDS)}, got {name!r}")
+    known = (*CARDS, *FAMILIES)
+    if name not in known:
+        raise ValueError(f"CARD must be one of {', '.join(known)}, got {name!r}")
     objects = find_objects(run.data)
     started = time.monotonic()
     real, procedural = rendered_sets(objects, run, report("render"))
@@ -104,6 +107,13 @@ def train_card(
             report=report("train"),
         )
         sizes = asdict(ViewTransformerSize())
+    elif name in FAMILIES:
+        order = Order(
+            name, [real, procedural], run.directory, run.steps, run.batch, run.seed, run.resume
+        )
+        network, settings, sizes = train_family(
+            order, load_autoencoder(), load_features(), report("train")
+        )
     else:
         settings = _loop(run, LoopSettings(steps=3000, learning_rate=5e-4, ema=0.995))
         network = train_elevation(
