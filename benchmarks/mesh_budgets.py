@@ -1,6 +1,6 @@
 """Is every mesh what was asked for: exact face budgets, valid files, closed with `--watertight`?
 
-    python benchmarks/mesh_budgets.py OBJECTS [--faces 2000,20000,100000] [--names A,B,...]
+    python benchmarks/mesh_budgets.py OBJECTS [--faces 2000,20000,100000] [--names A,B,...] [--refine-steps N]
 
 Each object is rendered at 24 views, fitted once at `standard`, and meshed once for each budget and
 once more closed. Prints a row a mesh; what a printer or a game engine would trip over is counted.
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("objects", type=Path, help="folder or zip of GLB files")
     parser.add_argument("--faces", default="2000,20000,100000")
     parser.add_argument("--names", help="comma-separated; all by default")
+    parser.add_argument("--refine-steps", type=int, default=STANDARD.meshing.refine_steps)
     options = parser.parse_args(arguments)
     budgets = [int(part) for part in options.faces.split(",")]
     found = find_objects(options.objects)
@@ -42,7 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rng = torch.Generator().manual_seed(0)
         cloud = fit_gaussians(views, steps=STANDARD.fit_steps, rng=rng, settings=STANDARD.fit)
         for faces, closed in [*((budget, False) for budget in budgets), (20_000, True)]:
-            meshing = replace(STANDARD.meshing, faces=faces, watertight=closed)
+            meshing = replace(
+                STANDARD.meshing,
+                faces=faces,
+                watertight=closed,
+                refine_steps=options.refine_steps,
+            )
             asset, _, _ = asset_from_gaussians(cloud, views, meshing=meshing, rng=rng)
             told, wrong = judged(asset.mesh, faces, closed=closed)
             print(f"{item.name:60} {faces:7} {'closed' if closed else '':6} {told}", flush=True)
