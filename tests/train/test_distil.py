@@ -122,7 +122,7 @@ def test_the_loss_of_the_view_student_falls(tmp_path: Path) -> None:
     found = losses_while_trained(
         student,
         lambda rng: distil_views_loss(student, teacher, autoencoder, batch, rng),
-        steps=40,
+        steps=20,
         rate=5e-3,
     )
     assert found[-1] < 0.7 * found[0]
