@@ -2,10 +2,9 @@
 
 In the manner of Xie et al., "LRM-Zero: Training Large Reconstruction Models with Synthesized Data",
 2024 (Zeroverse): primitives, bent and bumped, put together at random and richly textured. Ours
-are closed parametric surfaces (superquadrics, lathes, tori, boxes), each with a tile of one atlas.
+are the closed surfaces of `shapes.py`, in several plans, each part with a tile of one atlas.
 """
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from ..export.files import write_bytes
 from ..export.glb import glb_bytes
 from ..mesh import Mesh, Texture, centred
 from .objects import ObjectFile
+from .shapes import random_parts
 
 TILE_PX = 64
 _COLUMNS = 3
@@ -31,23 +31,16 @@ def procedural_object(rng: np.random.Generator, crops: list[np.ndarray] | None =
     Returns:
         A textured mesh, centred, longest side 1.
     """
-    count = int(rng.integers(1, 7))
     palette = rng.uniform(0, 1, (4, 3)) ** rng.uniform(0.5, 1.5)
     atlas = np.zeros((_COLUMNS * TILE_PX, _COLUMNS * TILE_PX, 3), np.float32)
     vertices, faces, uvs, offset = [], [], [], 0
-    symmetric = rng.random() < 0.6
-    for part in range(count):
-        grid = _placed(_part(rng), rng, first=part == 0)
-        tile = _pattern(rng, palette, crops)
+    for part, copies in enumerate(random_parts(rng)):
         row, column = divmod(part, _COLUMNS)
         at = (
             slice(row * TILE_PX, (row + 1) * TILE_PX),
             slice(column * TILE_PX, (column + 1) * TILE_PX),
         )
-        atlas[at] = tile
-        copies = [grid]
-        if symmetric and part and abs(grid[..., 0].mean()) > 0.1:
-            copies.append((grid * np.array([-1, 1, 1]))[:, ::-1])  # Reversed: keeps faces outward.
+        atlas[at] = _pattern(rng, palette, crops)
         for copy in copies:
             rows, columns = copy.shape[:2]
             vertices.append(copy.reshape(-1, 3))
@@ -95,63 +88,6 @@ def textures_to_crop(objects: Iterable[ObjectFile]) -> list[np.ndarray]:
     return crops
 
 
-def _part(rng: np.random.Generator) -> np.ndarray:
-    """Give a closed surface as a grid of points, rows from pole to pole, columns around."""
-    rows, columns = 21, 33
-    polar = np.linspace(0, math.pi, rows)[:, None]
-    around = np.linspace(0, 2 * math.pi, columns)[None, :]
-    kind = rng.choice(["superquadric", "lathe", "torus", "box"], p=[0.35, 0.3, 0.1, 0.25])
-    if kind == "torus":
-        ring = rng.uniform(0.15, 0.4)
-        polar = np.linspace(0, 2 * math.pi, rows)[:, None]
-        radius = 1 - ring + ring * np.cos(polar)
-        return np.stack(
-            [radius * np.sin(around), ring * np.sin(polar) + 0 * around, radius * np.cos(around)],
-            -1,
-        )
-    if kind == "lathe":
-        height = np.linspace(1, -1, rows)[:, None]
-        knots = rng.uniform(0.15, 1.0, int(rng.integers(3, 7)))
-        radius = np.interp(np.linspace(0, 1, rows), np.linspace(0, 1, len(knots)), knots)[:, None]
-        radius[[0, -1]] = 0
-        height = np.clip(height * (rows / (rows - 2)), -1, 1)  # Flat caps.
-        return np.stack([radius * np.sin(around), height + 0 * around, radius * np.cos(around)], -1)
-    sharp = rng.uniform(0.1, 0.3, 2) if kind == "box" else rng.uniform(0.4, 1.6, 2)
-    grid = np.stack(
-        [
-            _power(np.sin(polar), sharp[0]) * _power(np.sin(around), sharp[1]),
-            _power(np.cos(polar), sharp[0]) + 0 * around,
-            _power(np.sin(polar), sharp[0]) * _power(np.cos(around), sharp[1]),
-        ],
-        axis=-1,
-    )
-    if kind == "superquadric" and rng.random() < 0.5:  # Bumps along the surface.
-        k, m = rng.integers(1, 5, 2)
-        bump = 1 + rng.uniform(0, 0.15) * np.sin(k * 2 * polar) * np.cos(m * around)
-        grid = grid * bump[..., None]
-    return grid
-
-
-def _placed(grid: np.ndarray, rng: np.random.Generator, *, first: bool) -> np.ndarray:
-    size = rng.uniform(0.35, 1.0, 3) if first else rng.uniform(0.08, 0.6, 3)
-    taper = 1 + rng.uniform(-0.5, 0.5) * grid[..., 1:2] * (rng.random() < 0.4)
-    grid = grid * size * np.concatenate([taper, np.ones_like(taper), taper], axis=-1)
-    if rng.random() < 0.5:
-        yaw, pitch = rng.uniform(0, 2 * math.pi), rng.uniform(-0.7, 0.7)
-        turn_y = np.array(
-            [[math.cos(yaw), 0, math.sin(yaw)], [0, 1, 0], [-math.sin(yaw), 0, math.cos(yaw)]]
-        )
-        turn_x = np.array(
-            [
-                [1, 0, 0],
-                [0, math.cos(pitch), -math.sin(pitch)],
-                [0, math.sin(pitch), math.cos(pitch)],
-            ]
-        )
-        grid = grid @ (turn_x @ turn_y).T
-    return grid if first else grid + rng.uniform(-0.8, 0.8, 3)
-
-
 def _pattern(
     rng: np.random.Generator, palette: np.ndarray, crops: list[np.ndarray] | None
 ) -> np.ndarray:
@@ -182,18 +118,28 @@ def _pattern(
     elif kind < 0.84:
         cells = rng.integers(2, 9, 2)
         mix = (((x * cells[0]).astype(int) + (y * cells[1]).astype(int)) % 2).astype(float)
-    elif kind < 0.92:
+    elif kind < 0.88:
         mix = y if rng.random() < 0.7 else x
-    else:  # Rows of short bars, like print.
-        lines = int(rng.integers(4, 12))
-        words = rng.random((lines, 16)) < 0.6
-        inside = (y * lines) % 1 > 0.4
-        mix = words[(y * lines).clip(0, lines - 1).astype(int), (x * 15.99).astype(int)] * inside
+    elif kind < 0.95:
+        mix = _print(rng)
+    else:
+        cells = int(rng.integers(2, 8))
+        mix = (np.hypot((x * cells) % 1 - 0.5, (y * cells) % 1 - 0.5) < 0.3).astype(float)
     return (a + (b - a) * np.asarray(mix)[..., None]).clip(0, 1).astype(np.float32)
 
 
-def _power(value: np.ndarray, exponent: float) -> np.ndarray:
-    return np.sign(value) * np.abs(value) ** exponent
+def _print(rng: np.random.Generator) -> np.ndarray:
+    """Write lines of random letters on a tile."""
+    from PIL import Image, ImageDraw, ImageFont  # noqa: PLC0415  only where it is needed
+
+    letters = np.array(list("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789  "))
+    page = Image.new("L", (TILE_PX, TILE_PX))
+    size = float(rng.uniform(8, 36))
+    font = ImageFont.load_default(size)
+    for top in np.arange(1, TILE_PX, size * 1.1):
+        line = "".join(rng.choice(letters, 12))
+        ImageDraw.Draw(page).text((1, float(top)), line, fill=255, font=font)
+    return np.asarray(page).astype(float) / 255
 
 
 def _grid_faces(rows: int, columns: int) -> np.ndarray:
