@@ -1,6 +1,7 @@
 """Is every mesh what was asked for: exact face budgets, valid files, closed with `--watertight`?
 
-    python benchmarks/mesh_budgets.py OBJECTS [--faces 2000,20000,100000] [--names A,B,...] [--refine-steps N]
+    python benchmarks/mesh_budgets.py OBJECTS [--faces 2000,20000,100000] [--names A,B,...]
+                                      [--refine-steps N]
 
 Each object is rendered at 24 views, fitted once at `standard`, and meshed once for each budget and
 once more closed. Prints a row a mesh; what a printer or a game engine would trip over is counted.

@@ -1,18 +1,15 @@
 """Stable Diffusion's UNet and what is made of it: Zero123's, MVDream's, ImageDream's."""
 
-from typing import Any, TypeAlias
+from typing import Any
 
-import torch
 from diffusers.models.attention_processor import Attention
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from .attention import AttentionLayers, attend
 from .checkpoints.layout import Layout, Part, layout_of
 from .checkpoints.unet import UNetShape, unet_parts
-
-AttentionLayers: TypeAlias = Any
-"""diffusers' `Attention`, which declares as maybe absent the layers that are always there here."""
 
 
 class LdmUNet(nn.Module):
@@ -100,7 +97,7 @@ class ViewAttention:
         del encoder_hidden_states, attention_mask, temb, image_weight
         views, pixels, channels = hidden_states.shape
         together = hidden_states.reshape(views // frames, frames * pixels, channels)
-        out = _attend(attn, together, attn.to_k(together), attn.to_v(together))
+        out = attend(attn, together, attn.to_k(together), attn.to_v(together))
         return attn.to_out[0](out).reshape(views, pixels, channels)
 
 
@@ -132,10 +129,10 @@ class TokenAttention(nn.Module):
         if encoder_hidden_states is None:
             raise ValueError("this network attends to tokens, but none were given")
         text = encoder_hidden_states[:, : encoder_hidden_states.shape[1] - self.image_tokens]
-        out = _attend(attn, hidden_states, attn.to_k(text), attn.to_v(text))
+        out = attend(attn, hidden_states, attn.to_k(text), attn.to_v(text))
         if self.image_tokens > 0:
             image = encoder_hidden_states[:, -self.image_tokens :]
-            shown = _attend(attn, hidden_states, self.to_k_ip(image), self.to_v_ip(image))
+            shown = attend(attn, hidden_states, self.to_k_ip(image), self.to_v_ip(image))
             out = out + image_weight * shown
         return attn.to_out[0](out)
 
@@ -165,13 +162,3 @@ def _attentions(unet: nn.Module) -> list[tuple[str, Attention]]:
     return [
         (name, module) for name, module in unet.named_modules() if isinstance(module, Attention)
     ]
-
-
-def _attend(attn: AttentionLayers, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Attend in heads; give (batch, queries, channels)."""
-    q, k, v = (
-        part.reshape(*part.shape[:2], attn.heads, -1).transpose(1, 2)
-        for part in (attn.to_q(queries), keys, values)
-    )
-    out = torch.nn.functional.scaled_dot_product_attention(q, k, v)
-    return out.transpose(1, 2).reshape(*queries.shape[:2], -1)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 
+from .distillation import rgnv
 from .encoders import autoencoder, clip_decoder, image_tower
 from .fixture import Fixture, Outcome
 from .video import video_unet
@@ -46,6 +47,7 @@ def family_of(fixture: Fixture) -> Family:
         (("decoder.mid.block_1.", ".time_stack."), clip_decoder),
         (("decoder.conv_in.", "encoder.conv_in."), autoencoder),
         (("transformer.resblocks.", "conv1.weight"), image_tower),
+        (("down_blocks.", "up_blocks.", ".attn1."), rgnv),
     ]
     for parts, family in signs:
         if all(part in names for part in parts):
