@@ -40,6 +40,7 @@ from roundview.diffusion.view_transformer import ViewTransformer, ViewTransforme
 from roundview.evaluate.protocol import NvsProtocol, mark, render_truth
 from roundview.mesh import Mesh
 from roundview.train.autoencoder import train_autoencoder
+from roundview.train.checkpoints import load_checkpoint
 from roundview.train.elevation import ring_features, train_elevation
 from roundview.train.logs import read_log
 from roundview.train.loop import LoopSettings, train
@@ -263,7 +264,7 @@ def export(
         trained_on=f"{options.data.name if options.data else 'no files'} and procedural objects",
         settings=sizes,
         facts={
-            "steps": last.get("step"),
+            "steps": load_checkpoint(piece.work / "checkpoint.pt")["step"],
             "minutes": round(last.get("seconds", 0) / 60, 2),
             "objects_rendered": piece.stream.drawn(),
             "size_px": options.size,
