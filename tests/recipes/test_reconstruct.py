@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -53,3 +54,17 @@ def test_posed_views_become_an_asset_and_the_note_leads_back() -> None:
 def test_every_quality_takes_more_steps_than_the_one_below() -> None:
     steps = [RECONSTRUCTIONS[name].fit_steps for name in ("draft", "standard", "high")]
     assert steps == sorted(set(steps))
+
+
+@pytest.mark.parametrize("kind", ["sdf", "radiance"])
+def test_a_field_gives_a_mesh_too(kind: Literal["sdf", "radiance"]) -> None:
+    settings = replace(
+        RECONSTRUCT_TINY, surface=kind, field_px=32, field_steps=40 if kind == "sdf" else 120
+    )
+    settings = replace(settings, meshing=replace(settings.meshing, resolution=32))
+    views = render_mesh(block(0.6, 1.0, 0.5), rings())
+    asset = reconstruct(views, torch.Generator().manual_seed(0), settings)
+    extent = asset.mesh.vertices.amax(0) - asset.mesh.vertices.amin(0)
+    assert float(extent[1]) == pytest.approx(1.0, abs=1e-4)
+    assert float(extent[0]) < 0.95
+    assert asset.gaussians is not None

@@ -12,7 +12,7 @@ from .assets import fit, inspect, render
 from .evaluating import evaluate
 from .exporting import export
 from .making import make, views
-from .training import train, warmup
+from .training import render_set, train, warmup
 from .weighing import weights
 
 DONE, BAD_INPUT, WEIGHTS_MISSING, INTERRUPTED, BUG = 0, 2, 3, 130, 1
@@ -25,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (make, views, fit, render, inspect, export, train, warmup):
+for command in (make, views, fit, render, inspect, export, render_set, train, warmup):
     app.command()(command)
 app.add_typer(weights, name="weights")
 app.add_typer(evaluate, name="eval")
@@ -110,7 +110,10 @@ def _interrupted(arguments: list[str]) -> str:
     if arguments[:1] in (["make"], ["train"]):
         again = arguments if "--resume" in arguments else [*arguments, "--resume"]
         return f"interrupted; go on with: {shlex.join(['roundview', *again])}"
-    if arguments[:1] == ["eval"]:  # It keeps what is measured without being told to.
+    if arguments[:1] in (
+        ["eval"],
+        ["render-set"],
+    ):  # It keeps what is measured without being told to.
         return f"interrupted; go on with: {shlex.join(['roundview', *arguments])}"
     return "interrupted; nothing was left half-written"
 

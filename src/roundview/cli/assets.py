@@ -43,7 +43,9 @@ def fit(  # noqa: PLR0913  typer reads the options from the signature
         Path, typer.Argument(help="Folder of posed pictures: ours, nerfstudio, Blender, COLMAP.")
     ],
     output: Output,
-    fit: Annotated[str, typer.Option(help="The reconstruction: splat.")] = "splat",
+    fit: Annotated[
+        str, typer.Option(help="What the mesh comes from: splat, sdf, radiance.")
+    ] = "splat",
     quality: QualityOption = Quality.standard,
     texture_size: TextureSize = 1024,
     faces: Faces = 20_000,
@@ -55,7 +57,7 @@ def fit(  # noqa: PLR0913  typer reads the options from the signature
     as_json: Json = False,
 ) -> None:
     """Turn posed pictures with alpha into an asset; the axes of their world are kept."""
-    check_fit(fit)
+    check_fit(fit, fields=True)
     check_output(output)
     check_cpu_only(device, "fit")
     use_threads(threads)
@@ -69,7 +71,7 @@ def fit(  # noqa: PLR0913  typer reads the options from the signature
     views = load_views(views_dir)
     chosen = reconstruction_of(quality)
     meshing = replace(chosen.meshing, texture_size=texture_size, faces=faces, watertight=watertight)
-    settings = replace(chosen, meshing=meshing)
+    settings = replace(chosen, meshing=meshing, surface=fit)
     with told(quiet=quiet, as_json=as_json) as listener:
         asset = fit_views(views, settings, Stages(seeded(seed), listener=listener))
         save_asset(asset, output)

@@ -62,12 +62,18 @@ def check_recipe(recipe: str) -> None:
         raise ValueError(f"--recipe {recipe!r} is unknown; this version has {HERE[0]} only")
 
 
-def check_fit(fit: str) -> None:
-    """Refuse reconstructions that this version does not have."""
-    if fit in ("sdf", "radiance"):
-        raise ValueError(f"--fit {fit}: this version has splat only")
-    if fit != "splat":
-        raise ValueError(f"--fit {fit!r} is unknown; this version has splat only")
+FITS = ("splat", "sdf", "radiance")
+
+
+def check_fit(fit: str, *, fields: bool = False) -> None:
+    """Refuse reconstructions that there are not, or that a command does not have."""
+    if fit not in FITS:
+        raise ValueError(f"--fit {fit!r} is unknown; there are: {', '.join(FITS)}")
+    if fit != "splat" and not fields:
+        raise ValueError(
+            f"--fit {fit}: in this version `roundview make` has splat only; `roundview fit` takes "
+            "sdf and radiance"
+        )
 
 
 def check_cpu_only(device: Device, command: str) -> None:

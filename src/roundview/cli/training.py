@@ -22,7 +22,10 @@ from .options import (
 )
 from .progress import told
 
-CARDS = ("autoencoder-small", "orbit-small", "elevation-small")
+CARDS = (
+    *("autoencoder-small", "orbit-small", "elevation-small"),
+    *("zero123-small", "cascade-small", "multiview-small", "video-orbit-small"),
+)
 GENERATED = 400
 """Objects that are generated to train on where no data are given. Chosen by us: they and half as
 many again, which every training adds, are rendered in some minutes on two cores."""

@@ -106,7 +106,21 @@ def asset_from_gaussians(
         ValueError: If the cloud is empty or nothing in it is solid.
     """
     stage = stage or PlainStages()
-    plain = stage("mesh", lambda _: _mesh(gaussians, views, photo, meshing))
+    mesh = stage("mesh", lambda _: _mesh(gaussians, views, photo, meshing))
+    return finished_asset(mesh, gaussians, views, photo, meshing=meshing, rng=rng, stage=stage)
+
+
+def finished_asset(
+    plain: Mesh,
+    gaussians: Gaussians,
+    views: Views,
+    photo: Views | None = None,
+    *,
+    meshing: Meshing,
+    rng: Generator,
+    stage: StageRunner,
+) -> tuple[Asset, float, Float[Tensor, " 3"]]:
+    """Unwrap, refine and texture a clean mesh; the rest as for `asset_from_gaussians`."""
     mesh = stage("unwrap", lambda _: unwrap(plain, texture_size=meshing.texture_size))
 
     def textured(mesh: Mesh) -> Mesh:

@@ -24,9 +24,9 @@ from .families import FAMILIES, Order, train_family
 from .loop import LoopSettings
 from .orbit import OrbitTraining, object_weights, train_orbit
 
-CARDS = ("autoencoder-small", "orbit-small", "elevation-small")
-"""What the command trains. The orbit model needs the autoencoder, the elevation head the features;
-`train_card` takes `families.FAMILIES` as well, which need both."""
+CARDS = ("autoencoder-small", "orbit-small", "elevation-small", *FAMILIES)
+"""What the command trains. The orbit model needs the autoencoder, the elevation head the features,
+and the families both."""
 
 PROCEDURAL_PER_OBJECT = 1.5
 """Procedural objects made for each object read. Chosen by us: about as many pictures of each."""
@@ -68,7 +68,7 @@ def train_card(
     """Train one family of models and save its weights with their card.
 
     Args:
-        name: One of `CARDS` or `families.FAMILIES`.
+        name: One of `CARDS`.
         run: What to train on, where, and for how long.
         load_autoencoder: Called if the family builds on the autoencoder.
         load_features: Called if the family builds on deep features.
@@ -77,7 +77,7 @@ def train_card(
     Raises:
         ValueError: If the name is not known or the data hold no objects.
     """
-    known = (*CARDS, *FAMILIES)
+    known = CARDS
     if name not in known:
         raise ValueError(f"CARD must be one of {', '.join(known)}, got {name!r}")
     objects = find_objects(run.data)
