@@ -11,6 +11,7 @@ from roundview.surface.clean import (
     remove_inner_shells,
     smooth,
 )
+from roundview.surface.decimate import TooManyTunnels, decimate
 from roundview.surface.isosurface import mesh_from_density
 
 CUBE_CORNERS = torch.tensor([[x, y, z] for x in (0.0, 1.0) for y in (0.0, 1.0) for z in (0.0, 1.0)])
@@ -124,3 +125,21 @@ def test_hollow_noisy_ball_becomes_one_closed_solid() -> None:
     assert health.faces == 2000
     assert health.non_manifold_edges == 0
     assert volume(mesh) == pytest.approx(4 / 3 * np.pi * 0.4**3, rel=0.05)
+
+
+def test_a_sponge_loses_its_tunnels_where_the_budget_has_no_room_for_them() -> None:
+    axis = torch.linspace(-1, 1, 40)
+    x, y, z = torch.meshgrid(axis, axis, axis, indexing="ij")
+    holes = torch.cos(9 * x) * torch.cos(9 * y) - 0.85
+    plate = torch.minimum(0.9 - torch.maximum(x.abs(), y.abs()), 0.3 - z.abs())
+    sponge = mesh_from_density(torch.minimum(plate, -holes), level=0.0, half_width=1.0)
+    before = mesh_health(sponge)
+    assert len(sponge.vertices) - len(sponge.faces) // 2 == -24  # Euler: 13 fine tunnels.
+    with pytest.raises(TooManyTunnels, match="only to"):
+        decimate(sponge, 50)
+    small = clean_mesh(sponge, Cleaning(faces=50, smoothing=0))
+    health = mesh_health(small)
+    assert before.watertight
+    assert len(small.faces) <= 50
+    assert health.watertight
+    assert health.degenerate_faces == 0

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..mesh import Mesh
-from .decimate import decimate
+from .decimate import TooManyTunnels, decimate
 from .repair import closed_mesh
 from .topology import (
     Faces,
@@ -26,6 +26,10 @@ from .winding import winding_numbers
 
 _PROBES = 32
 """Faces of a shell that are asked whether they lie inside another; most of them decide."""
+
+
+_COARSER = (96, 64, 40, 24, 16)
+"""Nodes along a side of the grids that tunnels are closed on, one after the other."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,26 @@ def clean_mesh(mesh: Mesh, settings: Cleaning = Cleaning()) -> Mesh:
     if not len(whole.faces):
         raise ValueError(f"no face of {len(mesh.faces)} survives the cleaning")
     fair = closed_mesh(smooth(whole, rounds=settings.smoothing), max_edges=settings.max_hole)
-    return decimate(fair, settings.faces, exact=settings.exact)
+    return _reduced(fair, settings)
+
+
+def _reduced(mesh: Mesh, settings: Cleaning) -> Mesh:
+    """Decimate; close the tunnels of a mesh that is riddled with them on coarser and coarser grids.
+
+    Each tunnel costs some triangles, so a mesh full of holes too fine to be true, as from views
+    that disagree, may not fit into a small budget otherwise.
+    """
+    from .watertight import remeshed  # noqa: PLC0415  which imports this module
+
+    for resolution in _COARSER:
+        try:
+            return decimate(mesh, settings.faces, exact=settings.exact)
+        except TooManyTunnels:
+            mesh = closed_mesh(remeshed(mesh, resolution=resolution))
+            mesh = remove_inner_shells(
+                keep_largest_components(mesh, min_fraction=settings.min_fraction)
+            )
+    return decimate(mesh, settings.faces, exact=settings.exact)
 
 
 def keep_largest_components(mesh: Mesh, *, min_fraction: float = 0.02) -> Mesh:

@@ -17,6 +17,10 @@ from .topology import (
 )
 
 
+class TooManyTunnels(ValueError):  # noqa: N818  says what is wrong with the mesh
+    """A mesh whose topology needs more triangles than were asked for."""
+
+
 def decimate(mesh: Mesh, faces: int, *, exact: bool = False) -> Mesh:
     """Reduce a mesh to so many triangles, by collapsing the edges that matter least.
 
@@ -40,7 +44,8 @@ def decimate(mesh: Mesh, faces: int, *, exact: bool = False) -> Mesh:
         The mesh, its vertices joined, without texture.
 
     Raises:
-        ValueError: If `faces` is under 4, or nothing of the mesh can be that small.
+        ValueError: If `faces` is under 4.
+        TooManyTunnels: If the mesh has so many tunnels that it cannot be that small.
     """
     if faces < 4:
         raise ValueError(f"faces must be at least 4, the fewest that close a volume, got {faces}")
@@ -68,7 +73,7 @@ def _collapsed(vertices: Vertices, faces: Faces, target: int) -> tuple[Vertices,
     size = float((high - low).max()) or 1.0
     places, triangles = collapse((vertices - low) / size, faces, target)
     if len(triangles) > target:
-        raise ValueError(
+        raise TooManyTunnels(
             f"the mesh cannot be reduced from {len(faces)} to {target} faces, only to "
             f"{len(triangles)}; allow more"
         )
