@@ -52,7 +52,6 @@ class Reconstruct:
         points=20_000,
         max_gaussians=20_000,
         perceptual_weight=0.0,
-        inside_share=0.3,
         # Slower than for drawn views: the start on the hull is close. Gains 0.4 dB.
         centre_rate=(1.5e-3, 1e-4),
     )
