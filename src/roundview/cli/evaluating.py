@@ -27,6 +27,7 @@ from .options import (
     Watertight,
     Weights,
     check_cpu_only,
+    check_fit,
     check_output,
     check_recipe,
     parse_elevation,
@@ -195,6 +196,9 @@ def reconstruct(  # noqa: PLR0913  typer reads the options from the signature
     views: Annotated[
         Rings, typer.Option(help="8 views each at elevations -20, 10, 50; or 16 at elevation 30.")
     ] = Rings.three,
+    fit: Annotated[
+        str, typer.Option(help="What the mesh comes from: splat, sdf or radiance.")
+    ] = "splat",
     quality: QualityOption = Quality.standard,
     texture_size: TextureSize = 1024,
     faces: Faces = 20_000,
@@ -209,6 +213,7 @@ def reconstruct(  # noqa: PLR0913  typer reads the options from the signature
     as_json: Json = False,
 ) -> None:
     """Fit true views, and mark splats and mesh; the same command goes on after an interruption."""
+    check_fit(fit, fields=True)
     check_output(output)
     check_cpu_only(device, "eval reconstruct")
     use_threads(threads)
@@ -218,7 +223,7 @@ def reconstruct(  # noqa: PLR0913  typer reads the options from the signature
     found = _chosen(data, objects)
     chosen = reconstruction_of(quality)
     meshing = replace(chosen.meshing, texture_size=texture_size, faces=faces, watertight=watertight)
-    settings = replace(chosen, meshing=meshing)
+    settings = replace(chosen, meshing=meshing, surface=fit)
     rings = {Rings.three: protocols.THREE_RINGS, Rings.one: protocols.ONE_RING}
     protocol = replace(rings[views], size_px=size)
     build = partial(protocols.ReconstructMeasure, settings, protocol, seed)
