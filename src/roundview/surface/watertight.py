@@ -21,6 +21,8 @@ _SAMPLES = 3.0
 """Points for each squared step of the surface, by which the nearest faces are found. By us."""
 _PROBES = 24
 """Points along each side of a box, at which a shell is asked whether it cuts through itself."""
+_CRUMB = 0.002
+"""Parts with less of the largest part's area are dropped at once. By us."""
 _LOST = 0.02
 """Share of the inside that a shell may go round twice before a grid takes over. By us."""
 
@@ -44,7 +46,9 @@ def watertight_mesh(mesh: Mesh, *, resolution: int = 128) -> Mesh:
     """
     if not len(mesh.faces):
         raise ValueError("a mesh without faces encloses nothing")
-    closed = remove_inner_shells(facing_outward(closed_mesh(mesh, max_edges=None)))
+    # Crumbs first: each shell is asked about each other, and noise has thousands of them.
+    whole = keep_largest_components(mesh, min_fraction=_CRUMB)
+    closed = remove_inner_shells(facing_outward(closed_mesh(whole, max_edges=None)))
     joined = _joined(closed)
     if joined is None or not _is_shell(joined) or not _agrees(joined):
         joined = remeshed(mesh, resolution=resolution)
