@@ -9,8 +9,8 @@ from fakes import block, photo_of
 from roundview.importing import import_checkpoint
 from roundview.loaders import load_models
 from roundview.models import OrbitModel
-from roundview.pipeline import make
-from roundview.public_models import adapted, load_video_orbit, video_ring
+from roundview.pipeline import adapted, make
+from roundview.public_models import load_video_orbit, video_ring
 from roundview.recipes.im3d import DRAFT
 from roundview.weights import Card, save_card
 

@@ -43,7 +43,12 @@ class Gaussians:
 
     def __getitem__(self, index: Tensor | slice) -> "Gaussians":
         """Take some of the Gaussians, by mask, index or slice."""
-        return Gaussians(*(getattr(self, field.name)[index] for field in fields(self)))
+        return Gaussians(*(tensor[index] for tensor in self.tensors))
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The five fields, in their order."""
+        return tuple(getattr(self, field.name) for field in fields(self))
 
     @property
     def sh_degree(self) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .models import Elevation, FeatureModel, Matte, OrbitModel
 from .recipes.im3d import Im3dModels
-from .weights import Card, WeightsMissing, find, load_tensors, named, verify
+from .weights import VIDEO_KINDS, Card, WeightsMissing, find, load_tensors, named, verify
 
 if TYPE_CHECKING:
     from .diffusion.encoders import LatentAutoencoder
@@ -132,7 +132,7 @@ def _public_video(weights: str | None) -> Card | None:
     named_cards = [] if weights is None else named(weights)
     if any(card.kind == "orbit" for card in named_cards):
         return None
-    return next((card for card in named_cards if card.kind in ("svd", "sv3d", "hi3d")), None)
+    return next((card for card in named_cards if card.kind in VIDEO_KINDS), None)
 
 
 def load_elevation(

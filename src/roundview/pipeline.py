@@ -6,7 +6,7 @@ import platform
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,13 +15,15 @@ from .export.files import read_json
 from .image import Image
 from .loaders import Loaded, load_models, tensor_bytes
 from .mesh import Asset, mesh_health
-from .public_models import adapted
 from .recipes import RECIPES
 from .recipes.im3d import QUALITIES, Im3d
 from .recipes.reconstruct import RECONSTRUCTIONS, Reconstruct, reconstruct
 from .stages import Stages, seeded
 from .views import Views
 from .weights import for_record
+
+if TYPE_CHECKING:
+    from .diffusion.video_orbit import VideoRing
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +116,22 @@ def run(job: Job, stages: Stages) -> Asset:
     """Run a job's recipe and write down how it went."""
     asset = RECIPES[job.recipe](job.photo, job.loaded.models, stages.rng, job.settings, stages)
     return replace(asset, record=record_of(job, asset, stages))
+
+
+def adapted(settings: Im3d, ring: "VideoRing | None") -> Im3d:
+    """Ask for the one ring that a video model draws, at its size and with its steps."""
+    if ring is None:
+        return settings
+    return replace(
+        settings,
+        ring_views=ring.frames,
+        more_rings=(),
+        elevation_frames=0,
+        size_px=ring.size_px,
+        photo_px=max(settings.photo_px, ring.size_px),
+        draw_steps=ring.steps,
+        redraw_steps=max(2, ring.steps // 2),
+    )
 
 
 def reconstruction_of(quality: str) -> Reconstruct:

@@ -21,11 +21,8 @@ from .diffusion.video_orbit import (
     svd_numbers,
 )
 from .diffusion.video_unet import VideoUNet
-from .recipes.im3d import Im3d
 from .weights import Card, load_tensors
 
-VIDEO = ("svd", "sv3d", "hi3d")
-"""Kinds of cards that can draw an orbit."""
 _RINGS = {"hi3d": HI3D, "sv3d": SV3D, "svd": VideoRing(frames=14, size_px=512)}
 # Length of the vector beside the time embedding.
 _POSED, _UNPOSED = 1280, 256
@@ -86,22 +83,6 @@ def video_ring(card: Card) -> VideoRing:
     known = {field.name for field in fields(VideoRing)}
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items() if k in known}
     return replace(_RINGS[card.kind], **values)
-
-
-def adapted(settings: Im3d, ring: VideoRing | None) -> Im3d:
-    """Ask for the one ring that a video model draws, at its size and with its steps."""
-    if ring is None:
-        return settings
-    return replace(
-        settings,
-        ring_views=ring.frames,
-        more_rings=(),
-        elevation_frames=0,
-        size_px=ring.size_px,
-        photo_px=max(settings.photo_px, ring.size_px),
-        draw_steps=ring.steps,
-        redraw_steps=max(2, ring.steps // 2),
-    )
 
 
 def _numbers(card: Card, unet: VideoUNet) -> Numbers:

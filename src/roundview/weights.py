@@ -26,6 +26,9 @@ DEFAULTS = {
 }
 """The shipped weights of each kind."""
 
+VIDEO_KINDS = ("svd", "sv3d", "hi3d")
+"""Kinds of imported checkpoints that can draw an orbit."""
+
 _TRAINABLE = ("orbit", "autoencoder", "elevation")
 _REQUIRED = ("name", "kind", "file", "sha256", "licence", "source")
 

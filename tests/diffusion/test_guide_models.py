@@ -14,12 +14,11 @@ from roundview.diffusion.guide import sds_gradient, shares_at
 from roundview.diffusion.guide_models import (
     cosine_shares,
     orbit_noise,
-    tell_orbit,
     zero123_guide,
     zero123_noise,
 )
 from roundview.diffusion.ldm_autoencoder import LdmAutoencoder
-from roundview.diffusion.orbit import LatentOrbitModel
+from roundview.diffusion.orbit import LatentOrbitModel, tell_orbit
 from roundview.diffusion.view_transformer import ViewTransformer, ViewTransformerSize
 from roundview.diffusion.zero123 import Zero123Net
 from roundview.image import Foreground

@@ -76,8 +76,7 @@ def make(  # noqa: PLR0913  typer reads the options from the signature
     use_threads(threads)
     image, painted = _read(photo, mask, no_matte)
     from ..loaders import load_models  # noqa: PLC0415  imports torch
-    from ..pipeline import Job, settings_of  # noqa: PLC0415
-    from ..public_models import adapted  # noqa: PLC0415
+    from ..pipeline import Job, adapted, settings_of  # noqa: PLC0415
 
     loaded = load_models(
         weights,
@@ -130,8 +129,7 @@ def views(  # noqa: PLR0913  typer reads the options from the signature
     from ..export.sheet import save_sheet  # noqa: PLC0415  imports torch
     from ..export.transforms import save_views  # noqa: PLC0415
     from ..loaders import load_models  # noqa: PLC0415
-    from ..pipeline import settings_of  # noqa: PLC0415
-    from ..public_models import adapted  # noqa: PLC0415
+    from ..pipeline import adapted, settings_of  # noqa: PLC0415
     from ..recipes.im3d import novel_views  # noqa: PLC0415
     from ..stages import Stages, seeded  # noqa: PLC0415
 

@@ -11,14 +11,14 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..camera import Cameras, concatenate_cameras
+from ..camera import Cameras
 from ..frames import zero123_from_cameras
 from ..image import Foreground
 from .clip import ClipTower, clip_input
 from .guide import Guided, NoiseModel, shares_at
 from .guide_vsd import noise_from_velocity
 from .ldm_autoencoder import LdmAutoencoder
-from .orbit import DISTANCE, FOV_DEG, LatentOrbitModel
+from .orbit import OrbitTold
 from .view_transformer import ViewTransformer
 from .zero123 import Zero123Net
 
@@ -80,23 +80,6 @@ def zero123_guide(
     return Guided(zero123_noise(net), given, without, scale)
 
 
-@dataclass(frozen=True, eq=False)
-class OrbitTold:
-    """What our orbit model is told of the views of one object; the photograph comes first.
-
-    Attributes:
-        photo_latent: Clean latents of the photograph.
-        photo_rgba: The photograph, colour over white and alpha.
-        world_from_camera: Poses.
-        focal_ratio: Focal lengths as shares of the picture's height.
-    """
-
-    photo_latent: Float[Tensor, "1 c p p"]
-    photo_rgba: Float[Tensor, "1 4 h h"]
-    world_from_camera: Float[Tensor, "1 n 4 4"]
-    focal_ratio: Float[Tensor, "1 n"]
-
-
 def cosine_shares(steps: int = 1000) -> Float[Tensor, " steps"]:
     """Give the orbit model's noise as `alphas_cumprod`: cos^2(pi t / 2) at the steps' middles."""
     middle = (torch.arange(steps, dtype=torch.float64) + 0.5) / steps
@@ -125,34 +108,3 @@ def orbit_noise(network: ViewTransformer, *, steps: int = 1000) -> NoiseModel[Or
         return noise_from_velocity(x, velocity, shares_at(shares, t, x))
 
     return predict
-
-
-@torch.no_grad()
-def tell_orbit(
-    model: LatentOrbitModel, subject: Foreground, cameras: Cameras, *, photo_elevation_deg: float
-) -> OrbitTold:
-    """Tell our orbit model which views of what it is to guide.
-
-    Args:
-        model: Its latents are `model.autoencoder.encode` of colour over white with alpha.
-        subject: Square, framed as `frame_subject` does.
-        cameras: At the model's distance and field of view.
-        photo_elevation_deg: Elevation the subject was seen from, at azimuth 0.
-    """
-    small = subject.resized((model.size_px, model.size_px))
-    rgba = torch.cat([small.over(), small.alpha[..., None]], dim=-1)
-    rgba = rearrange(rgba, "h w c -> 1 c h w").to(model.device)
-    photo_camera = Cameras.orbit(
-        [0.0],
-        elevation_deg=photo_elevation_deg,
-        radius=DISTANCE,
-        fov_deg=FOV_DEG,
-        size_hw=cameras.size_hw,
-    )
-    every = concatenate_cameras([photo_camera, cameras]).to(model.device)
-    return OrbitTold(
-        model.autoencoder.encode(rgba),
-        rgba,
-        every.world_from_camera[None],
-        every.focal_px[None] / cameras.size_hw[0],
-    )

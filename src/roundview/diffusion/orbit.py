@@ -1,13 +1,14 @@
 """Orbit models: all views of a subject at once, from one framed picture of it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from ..camera import Cameras
+from ..camera import Cameras, concatenate_cameras
 from ..image import Foreground, resize
 from ..models import Report, silent
 from ..views import Views
@@ -125,22 +126,9 @@ class LatentOrbitModel:
         self, subject: Foreground, cameras: Cameras, photo_elevation_deg: float
     ) -> Callable[[Tensor, Tensor], Tensor]:
         _check_cameras(cameras)
-        small = subject.resized((self.size_px, self.size_px))
-        rgba = torch.cat([small.over(), small.alpha[..., None]], dim=-1).permute(2, 0, 1)[None]
-        photo_latent = self._encoded(rgba)
-        photo_camera = Cameras.orbit(
-            [0.0],
-            elevation_deg=photo_elevation_deg,
-            radius=DISTANCE,
-            fov_deg=FOV_DEG,
-            size_hw=cameras.size_hw,
-        )
-        pose = torch.cat([photo_camera.world_from_camera, cameras.world_from_camera])[None]
-        focal_ratio = (
-            torch.cat([photo_camera.focal_px, cameras.focal_px])[None] / cameras.size_hw[0]
-        )
+        told = tell_orbit(self, subject, cameras, photo_elevation_deg=photo_elevation_deg)
         schedule = CosineSchedule()
-        known = [each.to(self.device) for each in (photo_latent, rgba, pose, focal_ratio)]
+        known = (told.photo_latent, told.photo_rgba, told.world_from_camera, told.focal_ratio)
 
         def denoise(noisy: Tensor, t: Tensor) -> Tensor:
             v = self.network(noisy.to(self.device), t.to(self.device), *known)
@@ -151,6 +139,54 @@ class LatentOrbitModel:
     @torch.no_grad()
     def _encoded(self, rgba: Float[Tensor, "n 4 h w"]) -> Float[Tensor, "n c hl wl"]:
         return self.autoencoder.encode(rgba.to(self.device)).to(rgba)
+
+
+@dataclass(frozen=True, eq=False)
+class OrbitTold:
+    """What our orbit model is told of the views of one object; the photograph comes first.
+
+    Attributes:
+        photo_latent: Clean latents of the photograph.
+        photo_rgba: The photograph, colour over white and alpha.
+        world_from_camera: Poses.
+        focal_ratio: Focal lengths as shares of the picture's height.
+    """
+
+    photo_latent: Float[Tensor, "1 c p p"]
+    photo_rgba: Float[Tensor, "1 4 h h"]
+    world_from_camera: Float[Tensor, "1 n 4 4"]
+    focal_ratio: Float[Tensor, "1 n"]
+
+
+@torch.no_grad()
+def tell_orbit(
+    model: LatentOrbitModel, subject: Foreground, cameras: Cameras, *, photo_elevation_deg: float
+) -> OrbitTold:
+    """Tell our orbit model which views of what it is to guide.
+
+    Args:
+        model: Its latents are `model.autoencoder.encode` of colour over white with alpha.
+        subject: Square, framed as `frame_subject` does.
+        cameras: At the model's distance and field of view.
+        photo_elevation_deg: Elevation the subject was seen from, at azimuth 0.
+    """
+    small = subject.resized((model.size_px, model.size_px))
+    rgba = torch.cat([small.over(), small.alpha[..., None]], dim=-1)
+    rgba = rearrange(rgba, "h w c -> 1 c h w").to(model.device)
+    photo_camera = Cameras.orbit(
+        [0.0],
+        elevation_deg=photo_elevation_deg,
+        radius=DISTANCE,
+        fov_deg=FOV_DEG,
+        size_hw=cameras.size_hw,
+    )
+    every = concatenate_cameras([photo_camera, cameras]).to(model.device)
+    return OrbitTold(
+        model.autoencoder.encode(rgba),
+        rgba,
+        every.world_from_camera[None],
+        every.focal_px[None] / cameras.size_hw[0],
+    )
 
 
 def load_orbit_network(network: nn.Module, tensors: dict[str, Tensor]) -> None:

@@ -18,6 +18,7 @@ the centre's. Its middle is that of the box round the circle of one deviation, a
 authors' code (the paper takes the centre's picture). Limits on alpha are those of `render.py`.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,12 +36,11 @@ from .render import (
     NEAR,
     TRANSMITTANCE_MIN,
     _rgb_towards,  # pyright: ignore[reportPrivateUsage]  one colour for both primitives
+    in_tiles,
 )
 
 MEDIAN_LIGHT = 0.5
 """The median depth is that of the last disc that more than this share of the light reaches."""
-
-_TILE_PX = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,17 +179,7 @@ def _draw(gaussians: Gaussians, camera: Cameras) -> Float[Tensor, "h w 10"]:
     # plane has an infinite picture, and its zero gradient would come out as NaN.
     plates = _plates(gaussians[nearest_first], camera)
     low, high = low[nearest_first], high[nearest_first]
-    strips = []
-    for top in range(0, h, _TILE_PX):
-        rows = range(top, min(top + _TILE_PX, h))
-        in_strip = (high[:, 1] > rows.start) & (low[:, 1] < rows.stop)
-        tiles = []
-        for left in range(0, w, _TILE_PX):
-            columns = range(left, min(left + _TILE_PX, w))
-            near = in_strip & (high[:, 0] > columns.start) & (low[:, 0] < columns.stop)
-            tiles.append(_composite_tile(plates, near, rows, columns))
-        strips.append(torch.cat(tiles, dim=1))
-    return torch.cat(strips)
+    return in_tiles(low, high, (h, w), functools.partial(_composite_tile, plates))
 
 
 def _plates(gaussians: Gaussians, camera: Cameras) -> _Plates:

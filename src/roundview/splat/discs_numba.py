@@ -26,6 +26,7 @@ from .render_numba import (
     _sort_into_tiles,  # pyright: ignore[reportPrivateUsage]  covers are ellipses like others
     arrays,
     camera_rows,
+    taken,
 )
 
 
@@ -42,19 +43,7 @@ def render_discs_numba(
     Raises:
         ValueError: If a tensor is not float32 on the CPU.
     """
-    fields = (
-        gaussians.centre,
-        gaussians.log_scale,
-        gaussians.quat_wxyz,
-        gaussians.opacity_logit,
-        gaussians.sh,
-    )
-    for field in fields:
-        if field.device.type != "cpu" or field.dtype != torch.float32:
-            raise ValueError(
-                f"backend 'numba' takes float32 tensors on the CPU, got {field.dtype} on "
-                f"{field.device}; use backend='reference'"
-            )
+    fields = taken(gaussians)
     rgb, normal, alpha, depth, median, distortion = _Render.apply(*fields, cameras, background)
     views = Views(rgb, alpha, cameras, depth=depth, normal=unit_or_zero(normal))
     return Discs(views, median, distortion)

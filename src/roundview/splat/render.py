@@ -5,7 +5,9 @@ is from Zwicker et al., "EWA Splatting", 2002. Each Gaussian becomes a blurred e
 picture, and each pixel lays its ellipses over one another, nearest first.
 """
 
+import functools
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -157,6 +159,24 @@ def _draw(gaussians: Gaussians, camera: Cameras) -> Float[Tensor, "h w 5"]:
     ellipses = _ellipses(gaussians[nearest_first], camera)
     reach = _reach_px(ellipses, (h, w)).detach()
     low, high = ellipses.middle.detach() - reach, ellipses.middle.detach() + reach
+    return in_tiles(low, high, (h, w), functools.partial(_composite_tile, ellipses))
+
+
+def in_tiles(
+    low: Float[Tensor, "g 2"],
+    high: Float[Tensor, "g 2"],
+    size_hw: tuple[int, int],
+    composite: Callable[[Bool[Tensor, " g"], range, range], Float[Tensor, "y x c"]],
+) -> Float[Tensor, "h w c"]:
+    """Put a picture together from tiles.
+
+    Args:
+        low: Least column and row that each thing may reach.
+        high: The highest.
+        size_hw: Height and width of the picture.
+        composite: Draws one tile, of those things that may reach it: which, rows, columns.
+    """
+    h, w = size_hw
     strips = []
     for top in range(0, h, _TILE_PX):
         rows = range(top, min(top + _TILE_PX, h))
@@ -165,9 +185,19 @@ def _draw(gaussians: Gaussians, camera: Cameras) -> Float[Tensor, "h w 5"]:
         for left in range(0, w, _TILE_PX):
             columns = range(left, min(left + _TILE_PX, w))
             near = in_strip & (high[:, 0] > columns.start) & (low[:, 0] < columns.stop)
-            tiles.append(_composite_tile(ellipses, near, rows, columns))
+            tiles.append(composite(near, rows, columns))
         strips.append(torch.cat(tiles, dim=1))
     return torch.cat(strips)
+
+
+def camera_numbers(cameras: Cameras) -> Float[Tensor, "n 16"]:
+    """Say in a row for each camera what kernels know of it; differentiable.
+
+    Turn and shift of camera_from_world, origin, focal length.
+    """
+    pose = cameras.camera_from_world
+    parts = [pose[:, :3, :3].flatten(1), pose[:, :3, 3], cameras.origin, cameras.focal_px[:, None]]
+    return torch.cat(parts, dim=1)
 
 
 def _ellipses(gaussians: Gaussians, camera: Cameras) -> _Ellipses:

@@ -16,7 +16,7 @@ from ..views import Views
 from . import pairs_numba as pairs
 from . import project_numba as project
 from . import tiles_numba as tiles
-from .render import ALPHA_MIN
+from .render import ALPHA_MIN, camera_numbers
 
 
 def render_gaussians_numba(
@@ -33,19 +33,7 @@ def render_gaussians_numba(
     Raises:
         ValueError: If a tensor is not float32 on the CPU.
     """
-    fields = (
-        gaussians.centre,
-        gaussians.log_scale,
-        gaussians.quat_wxyz,
-        gaussians.opacity_logit,
-        gaussians.sh,
-    )
-    for field in fields:
-        if field.device.type != "cpu" or field.dtype != torch.float32:
-            raise ValueError(
-                f"backend 'numba' takes float32 tensors on the CPU, got {field.dtype} on "
-                f"{field.device}; use backend='reference'"
-            )
+    fields = taken(gaussians)
     rgb, alpha, depth = _Render.apply(*fields, camera_rows(cameras), (cameras.size_hw, background))
     return Views(rgb, alpha, cameras, depth=depth)
 
@@ -121,6 +109,21 @@ def activated(gaussians: Gaussians) -> tuple[Tensor, ...]:
     return gaussians.centre, gaussians.scale, gaussians.quat_wxyz, opacity, power, gaussians.sh
 
 
+def taken(gaussians: Gaussians) -> tuple[Tensor, ...]:
+    """Give the fields, if kernels can take them.
+
+    Raises:
+        ValueError: If a tensor is not float32 on the CPU.
+    """
+    for field in gaussians.tensors:
+        if field.device.type != "cpu" or field.dtype != torch.float32:
+            raise ValueError(
+                f"backend 'numba' takes float32 tensors on the CPU, got {field.dtype} on "
+                f"{field.device}; use backend='reference'"
+            )
+    return gaussians.tensors
+
+
 def arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
     """Give tensors on the CPU to kernels, contiguous."""
     return tuple(tensor.detach().contiguous().numpy() for tensor in tensors)
@@ -135,9 +138,7 @@ def camera_rows(cameras: Cameras) -> Float[Tensor, "n 16"]:
         shift, n = -turn @ origin, len(cameras)
         rows = [turn.reshape(n, 9), shift[..., 0], origin[..., 0], focal_px.numpy()[:, None]]
         return torch.from_numpy(np.concatenate(rows, axis=1).astype(np.float32))
-    pose = cameras.camera_from_world
-    parts = [pose[:, :3, :3].flatten(1), pose[:, :3, 3], cameras.origin, focal_px[:, None]]
-    return torch.cat(parts, dim=1).to("cpu", torch.float32)
+    return camera_numbers(cameras).to("cpu", torch.float32)
 
 
 def draw(

@@ -19,6 +19,7 @@ from .jit_triton import is_interpreted
 from .pairs_triton import count_kernel, pair_kernel
 from .project_back_triton import project_backward_kernel
 from .project_triton import project_kernel
+from .render import camera_numbers
 
 # Chosen by us from the registers that the compiled kernels take on an H100 or H200 (sm_90), not by
 # timing: `benchmarks/splat_gpu.py --tune` times others. The side of a tile must be the same in all.
@@ -45,13 +46,7 @@ def render_gaussians_triton(
         ValueError: If a tensor is not float32 on a GPU (or on the CPU, in Triton's interpreter),
             or if there are too many Gaussians and cameras.
     """
-    fields = (
-        gaussians.centre,
-        gaussians.log_scale,
-        gaussians.quat_wxyz,
-        gaussians.opacity_logit,
-        gaussians.sh,
-    )
+    fields = gaussians.tensors
     for field in fields:
         interpreted = field.device.type == "cpu" and is_interpreted(tiles.draw_kernel)
         if not (field.is_cuda or interpreted) or field.dtype != torch.float32:
@@ -64,16 +59,10 @@ def render_gaussians_triton(
             f"backend 'triton' takes fewer than 2^31 Gaussians times cameras, got {len(gaussians)} "
             f"times {len(cameras)}; draw a few cameras at a time"
         )
-    rows = _camera_rows(cameras).to(gaussians.centre)
+    rows = camera_numbers(cameras).to(gaussians.centre)
     scene = _Scene(cameras.size_hw, torch.tensor(background).to(gaussians.centre))
     rgb, alpha, depth = _Render.apply(*fields, rows, scene)
     return Views(rgb, alpha, cameras, depth=depth)
-
-
-def _camera_rows(cameras: Cameras) -> Float[Tensor, "n 16"]:
-    pose = cameras.camera_from_world
-    parts = [pose[:, :3, :3].flatten(1), pose[:, :3, 3], cameras.origin, cameras.focal_px[:, None]]
-    return torch.cat(parts, dim=1)
 
 
 @dataclass(frozen=True, eq=False)

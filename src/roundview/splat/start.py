@@ -4,7 +4,7 @@ import math
 import warnings
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
 from ..camera import Cameras, project
@@ -74,10 +74,7 @@ def cloud_on_hull(
     filling = round(inside_share * points)
     points -= filling
     cells = skin.nonzero()
-    pick = (_uniform((points,), rng) * len(cells)).long().clamp(max=len(cells) - 1)
-    chosen = tuple(cells[pick.to(cells.device)].unbind(-1))
-    jitter = (_uniform((points, 3), rng).to(middles) - 0.5) * cell
-    centre = middles[chosen] + jitter
+    chosen, centre = _placed(cells, points, middles, cell, rng)
     outward = _outward(inside)[chosen]
     # The skin's area over the number of points: their mean distance on it.
     spacing = cell * math.sqrt(max(len(cells) / points, 0.05))
@@ -86,9 +83,7 @@ def cloud_on_hull(
     if not filling:
         return cover
     cells = inside.nonzero()
-    pick = (_uniform((filling,), rng) * len(cells)).long().clamp(max=len(cells) - 1)
-    centre = middles[tuple(cells[pick.to(cells.device)].unbind(-1))]
-    centre = centre + (_uniform((filling, 3), rng).to(middles) - 0.5) * cell
+    _, centre = _placed(cells, filling, middles, cell, rng)
     towards = torch.nn.functional.normalize(_normal((filling, 3), rng).to(middles), dim=-1)
     spacing = cell * (len(cells) / filling) ** (1 / 3)
     rgb = _seen_colour(centre, towards, views)
@@ -187,14 +182,22 @@ def _isotropic(
     )
 
 
+def _placed(
+    cells: Int[Tensor, "c 3"],
+    count: int,
+    middles: Float[Tensor, "x y z 3"],
+    cell: float,
+    rng: Generator,
+) -> tuple[tuple[Tensor, ...], Float[Tensor, "g 3"]]:
+    """Choose cells by chance, as often as points are wanted, and a place in each."""
+    pick = (_uniform((count,), rng) * len(cells)).long().clamp(max=len(cells) - 1)
+    chosen = tuple(cells[pick.to(cells.device)].unbind(-1))
+    jitter = (_uniform((count, 3), rng).to(middles) - 0.5) * cell
+    return chosen, middles[chosen] + jitter
+
+
 def _joined(a: Gaussians, b: Gaussians) -> Gaussians:
-    return Gaussians(
-        torch.cat([a.centre, b.centre]),
-        torch.cat([a.log_scale, b.log_scale]),
-        torch.cat([a.quat_wxyz, b.quat_wxyz]),
-        torch.cat([a.opacity_logit, b.opacity_logit]),
-        torch.cat([a.sh, b.sh]),
-    )
+    return Gaussians(*map(torch.cat, zip(a.tensors, b.tensors, strict=True)))
 
 
 def _moved(cloud: Gaussians, shift: Float[Tensor, " 3"]) -> Gaussians:

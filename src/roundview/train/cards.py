@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..data.objects import ObjectFile, find_objects
-from ..data.procedural import procedural_object
+from ..data.procedural import procedural_object, textures_to_crop
 from ..data.render_set import MultiViewSet, RenderSettings, render_set
 from ..diffusion.encoders import AutoencoderSize, LatentAutoencoder
 from ..diffusion.view_transformer import ViewTransformerSize
@@ -152,19 +152,8 @@ def rendered_sets(
 
 
 def procedural_objects(objects: list[ObjectFile], seed: int) -> Iterator[tuple[str, Mesh]]:
-    """Give procedural objects for ever, textured in part with crops of the objects' textures.
-
-    Only busy textures serve: palettes and plain colours would be cut into plain tiles.
-    """
-    crops = []
-    for item in objects[:: max(1, len(objects) // 200)]:
-        texture = item.read().texture
-        if (
-            texture is not None
-            and min(texture.rgb.shape[:2]) >= 64
-            and float(texture.rgb.std()) > 0.15
-        ):
-            crops.append(texture.rgb.numpy())
+    """Give procedural objects for ever, textured in part with crops of the objects' textures."""
+    crops = textures_to_crop(objects[:: max(1, len(objects) // 200)])
     rng = np.random.default_rng(seed)
     while True:
         yield "procedural", procedural_object(rng, crops)
