@@ -19,10 +19,11 @@ from roundview.data.objects import find_objects
 from roundview.evaluate.through_recipe import WatchedStages
 from roundview.gaussians import Gaussians
 from roundview.image import Foreground, Image
-from roundview.loaders import load_models
+from roundview.loaders import Wanted
+from roundview.loaders.im3d import load_im3d
 from roundview.mesh import Mesh
 from roundview.metrics import psnr
-from roundview.pipeline import settings_of
+from roundview.recipes.im3d import QUALITIES
 from roundview.recipes.im3d import Im3d, im3d
 from roundview.splat.render import render_gaussians
 from roundview.surface.raster import render_mesh
@@ -52,7 +53,7 @@ def scores(mesh: Mesh, settings: Im3d) -> dict[str, float]:
     """PSNR of the last fit at each place."""
     seen = render_mesh(mesh, ring(PHOTO_ELEVATION_DEG, [0.0], 256), supersample=3)
     photo = Foreground(seen.straight_rgb()[0], seen.alpha[0])
-    models = load_models(use_matte=False, photo_elevation_deg=PHOTO_ELEVATION_DEG).models
+    models = load_im3d(Wanted(use_matte=False, photo_elevation_deg=PHOTO_ELEVATION_DEG)).models
     stages = WatchedStages({"matte": photo})
     rng = torch.Generator().manual_seed(0)
     im3d(Image(photo.rgb, photo.alpha), models, rng, settings, stages)
@@ -70,7 +71,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=5)
     parser.add_argument("--quality", default="draft")
     given = parser.parse_args()
-    with_rings = replace(settings_of(given.quality), photo_elevation_deg=PHOTO_ELEVATION_DEG)
+    with_rings = replace(QUALITIES[given.quality], photo_elevation_deg=PHOTO_ELEVATION_DEG)
     plans = {"one ring": replace(with_rings, more_rings=()), "further rings": with_rings}
     totals = {name: dict.fromkeys(PLACES, 0.0) for name in plans}
     objects = find_objects(given.objects_in)

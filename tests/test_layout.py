@@ -19,6 +19,8 @@ LAYERS = (
         *(
             "pipeline",
             "loaders",
+            "methods",
+            "memory",
             "warming",
             "parity",
             "importing",

@@ -7,7 +7,8 @@ from recipes_tiny import TINY
 
 from roundview.image import Image
 from roundview.loaders import Loaded
-from roundview.pipeline import Job, make, peak_memory_mb, run, settings_of
+from roundview.methods import method_of
+from roundview.pipeline import Job, make, peak_memory_mb, run
 from roundview.recipes.im3d import STANDARD, Im3d, Im3dModels
 from roundview.segment import PhotoMatte
 from roundview.stages import Stages, seeded
@@ -67,16 +68,14 @@ def test_identity_changes_with_everything_that_decides() -> None:
 
 
 def test_unknown_names_are_refused_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match="'hi3d' is unknown; there are: im3d"):
-        job(recipe="hi3d")
-    with pytest.raises(ValueError, match="there are: draft, standard, high"):
-        settings_of("best")
+    with pytest.raises(ValueError, match="'dreamfusion' is unknown; there are: im3d"):
+        job(recipe="dreamfusion")
     with pytest.raises(ValueError, match="there are: draft, standard, high"):
         make(photo_of(block()), quality="best")
 
 
 def test_make_is_the_recipe_with_shipped_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("roundview.pipeline.load_models", lambda *_, **__: loaded())
+    monkeypatch.setattr("roundview.loaders.im3d.load_im3d", lambda _: loaded())
     asset = make(photo_of(block()), settings=TINY, seed=0)
     assert asset.record["settings"]["size_px"] == TINY.size_px
     assert asset.gaussians is not None
@@ -84,7 +83,7 @@ def test_make_is_the_recipe_with_shipped_models(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_standard_is_the_default() -> None:
-    assert settings_of("standard") == STANDARD == Im3d()
+    assert method_of("im3d").settings("standard") == STANDARD == Im3d()
 
 
 def test_peak_memory_is_that_of_this_process() -> None:

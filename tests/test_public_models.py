@@ -7,7 +7,8 @@ from checkpoints_tiny import hi3d_state
 from fakes import block, photo_of
 
 from roundview.importing import import_checkpoint
-from roundview.loaders import load_models
+from roundview.loaders import Wanted
+from roundview.loaders.im3d import load_im3d
 from roundview.models import OrbitModel
 from roundview.pipeline import adapted, make
 from roundview.public_models import load_video_orbit, video_ring
@@ -71,4 +72,4 @@ def test_a_refiner_and_a_partial_checkpoint_are_refused(tmp_path: Path) -> None:
 
 
 def test_shipped_models_draw_any_views() -> None:
-    assert load_models(use_matte=False, photo_elevation_deg=0.0).ring is None
+    assert load_im3d(Wanted(use_matte=False, photo_elevation_deg=0.0)).ring is None

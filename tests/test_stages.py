@@ -7,11 +7,12 @@ import torch
 from torch import Generator
 
 from roundview.camera import Cameras
+from roundview.export.files import read_png
 from roundview.gaussians import Gaussians
 from roundview.image import Foreground
 from roundview.mesh import Mesh, Texture
-from roundview.models import StageRunner
-from roundview.stages import FOLDER, Stages, seeded
+from roundview.models import Kept, Report, StageRunner
+from roundview.stages import FOLDER, PROGRESS, Stages, seeded
 from roundview.views import Views
 
 
@@ -151,3 +152,77 @@ def test_stages_are_a_stage_runner_and_pass_progress_on() -> None:
     stages.note("elevation", 12.5)
     assert heard.fractions == [0.0, 0.5]
     assert stages.notes == {"elevation": 12.5}
+
+
+def long_stage(stage: Stages, *, stop_after: int | None = None) -> torch.Tensor:
+    """Adds random numbers one by one, and keeps where it is after each."""
+
+    def work(report: Report, kept: Kept) -> torch.Tensor:
+        state = kept.found or {"done": 0, "total": torch.zeros(2), "rng": stage.rng.get_state()}
+        stage.rng.set_state(state["rng"])
+        total = state["total"]
+        for done in range(state["done"], 6):
+            if done == stop_after:
+                raise KeyboardInterrupt
+            total = total + torch.randn(2, generator=stage.rng)
+            report((done + 1) / 6)
+            kept.keep({"done": done + 1, "total": total, "rng": stage.rng.get_state()})
+        return total
+
+    first = stage("first", lambda _: torch.randn(2, generator=stage.rng))
+    return first + stage.long("long", work)
+
+
+def test_a_long_stage_goes_on_from_its_middle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roundview.stages._KEEP_SECONDS", 0.0)
+    expected = long_stage(Stages(seeded(7)))
+    with pytest.raises(KeyboardInterrupt):
+        long_stage(started(tmp_path, heard=Heard()), stop_after=4)
+    heard = Heard()
+    assert torch.equal(long_stage(started(tmp_path, resume=True, heard=heard)), expected)
+    assert heard.fractions[-2:] == pytest.approx([5 / 6, 1.0])
+    assert len([f for f in heard.fractions if f > 0]) == 2
+    assert not list((tmp_path / FOLDER).glob("*.part"))
+
+
+def test_the_state_of_another_run_is_not_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roundview.stages._KEEP_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        long_stage(started(tmp_path, heard=Heard()), stop_after=4)
+    heard = Heard()
+    stages = started(tmp_path, identity="b", resume=True, heard=heard)
+    assert torch.equal(long_stage(stages), long_stage(Stages(seeded(7))))
+    assert len([f for f in heard.fractions if f > 0]) == 6
+
+
+def test_a_picture_shows_how_far_the_work_has_come(tmp_path: Path) -> None:
+    stages = started(tmp_path, heard=Heard())
+    stages.show(torch.full((4, 6, 3), 0.5))
+    assert read_png(tmp_path / PROGRESS).shape == (4, 6, 3)
+    stages.discard()
+    assert not (tmp_path / PROGRESS).exists()
+    Stages(seeded(0)).show(torch.zeros(2, 2, 3))  # Nowhere to show it.
+
+
+def test_calls_of_networks_are_counted_and_survive_an_interruption(tmp_path: Path) -> None:
+    network = torch.nn.Linear(2, 2)
+
+    def run(stages: Stages, *, fail: bool) -> None:
+        with stages.counting({"small": network}):
+            stages("draw", lambda _: torch.stack([network(torch.zeros(2)) for _ in range(3)]))
+            if fail:
+                raise KeyboardInterrupt
+            stages("redraw", lambda _: network(torch.zeros(2)))
+
+    with pytest.raises(KeyboardInterrupt):
+        run(started(tmp_path, heard=Heard()), fail=True)
+    stages = started(tmp_path, resume=True, heard=Heard())
+    run(stages, fail=False)
+    assert stages.calls == {"draw": {"small": 3}, "redraw": {"small": 1}}
+    assert stages.network_calls() == {"small": 4}
+    network(torch.zeros(2))
+    assert stages.network_calls() == {"small": 4}

@@ -67,6 +67,46 @@ class OrbitModel(Protocol):
 
 
 @runtime_checkable
+class ViewModel(Protocol):
+    """Draws views of a subject one by one, each from views of it that are known: Zero123's kind."""
+
+    def draw(
+        self,
+        known: Views,
+        cameras: Cameras,
+        rng: Generator,
+        *,
+        steps: int,
+        report: Report = silent,
+    ) -> Views:
+        """Draw a view for each camera, from noise.
+
+        Args:
+            known: Square views of one subject over white; the photograph comes first, at azimuth 0
+                and its own elevation. Zero123 takes one, a cascade's refiner more.
+            cameras: Where to look from, at the distance and field of view the model was trained on.
+            rng: CPU generator of the noise.
+            steps: Sampler steps of each view.
+            report: Called with the fraction done.
+        """
+        ...
+
+
+@runtime_checkable
+class DepthModel(Protocol):
+    """Estimates how near each pixel is, and which way its surface faces."""
+
+    def __call__(
+        self, rgb: Float[Tensor, "n h w 3"]
+    ) -> tuple[Float[Tensor, "n h w"], Float[Tensor, "n h w 3"]]:
+        """Give inverse depth (near is large, any unit) and unit normals in the camera's frame.
+
+        Normals are as `Views.normal` has them, turned into the camera; pictures are over white.
+        """
+        ...
+
+
+@runtime_checkable
 class FeatureModel(Protocol):
     """Turns pictures into deep features, for perceptual distances and small heads on top."""
 
@@ -99,9 +139,42 @@ class StageRunner(Protocol):
         """Run `work`, or give its saved result back."""
         ...
 
+    def long(self, name: str, work: Callable[[Report, "Kept"], Value]) -> Value:
+        """Run work that keeps where it is, so that it can go on from the middle."""
+        ...
+
+    def show(self, rgb: Float[Tensor, "h w 3"]) -> None:
+        """Show a picture of how far the work in progress has come."""
+        ...
+
     def note(self, key: str, value: Any) -> None:  # noqa: ANN401  anything JSON can hold
         """Put a fact into the record."""
         ...
+
+
+@runtime_checkable
+class Kept(Protocol):
+    """Where a long stage puts its state now and then, and finds it again after an interruption.
+
+    Attributes:
+        found: The state to go on from, or None at the start.
+    """
+
+    found: dict[str, Any] | None
+
+    def keep(self, state: dict[str, Any]) -> None:
+        """Keep a state: a tree of dicts, lists, numbers, strings and tensors."""
+        ...
+
+
+class NothingKept:
+    """Keeps no state, for work that need not survive an interruption."""
+
+    found: dict[str, Any] | None = None
+
+    def keep(self, state: dict[str, Any]) -> None:
+        """Forget it."""
+        del state
 
 
 class PlainStages:
@@ -114,6 +187,14 @@ class PlainStages:
         """Run the stage."""
         del name
         return work(silent)
+
+    def long(self, name: str, work: Callable[[Report, Kept], Value]) -> Value:
+        """Run the stage from its start."""
+        del name
+        return work(silent, NothingKept())
+
+    def show(self, rgb: Float[Tensor, "h w 3"]) -> None:
+        """Show nobody."""
 
     def note(self, key: str, value: Any) -> None:  # noqa: ANN401  anything JSON can hold
         """Keep the fact."""

@@ -13,10 +13,10 @@ import torch
 from . import __version__
 from .export.files import read_json
 from .image import Image
-from .loaders import Loaded, load_models, tensor_bytes
+from .loaders import Loaded, Wanted, tensor_bytes
 from .mesh import Asset, mesh_health
-from .recipes import RECIPES
-from .recipes.im3d import QUALITIES, Im3d
+from .methods import method_of
+from .recipes.im3d import Im3d
 from .recipes.reconstruct import RECONSTRUCTIONS, Reconstruct, reconstruct
 from .stages import Stages, seeded
 from .views import Views
@@ -33,21 +33,20 @@ class Job:
     Attributes:
         photo: The photograph.
         loaded: The models.
-        settings: Of the recipe.
+        settings: Of the recipe: the dataclass that its module defines.
         seed: Seeds the run's one generator.
-        recipe: One of `RECIPES`.
+        recipe: One of `recipes.RECIPES`.
     """
 
     photo: Image
     loaded: Loaded
-    settings: Im3d
+    settings: Any
     seed: int = 0
     recipe: str = "im3d"
 
     def __post_init__(self) -> None:
         """Refuse unknown recipes."""
-        if self.recipe not in RECIPES:
-            raise ValueError(f"recipe {self.recipe!r} is unknown; there are: {', '.join(RECIPES)}")
+        method_of(self.recipe)
 
     def identity(self) -> str:
         """Give a hash that changes whenever the result would."""
@@ -64,7 +63,7 @@ def make(
     recipe: str = "im3d",
     seed: int = 0,
     quality: str = "standard",
-    settings: Im3d | None = None,
+    settings: Any = None,  # noqa: ANN401  each recipe has its own dataclass
     weights: str | Path | None = None,
     device: str = "auto",
     stages: Stages | None = None,
@@ -75,7 +74,7 @@ def make(
 
     Args:
         photo: From `load_image`; alpha, if it has some, is the matte.
-        recipe: Which method; see `RECIPES`.
+        recipe: Which method; see `recipes.RECIPES`.
         seed: Of every random number.
         quality: draft, standard or high: time for detail.
         settings: Of the recipe, instead of those that `quality` stands for.
@@ -90,37 +89,31 @@ def make(
         ValueError: If the photo shows no subject, or an argument names nothing.
         WeightsMissing: If weights are not installed.
     """
-    settings = settings or settings_of(quality)
-    loaded = load_models(
-        None if weights is None else str(weights),
-        photo_elevation_deg=settings.photo_elevation_deg,
-        device=device,
+    method = method_of(recipe)
+    settings = settings or method.settings(quality)
+    loaded = method.load(
+        Wanted(
+            None if weights is None else str(weights),
+            photo_elevation_deg=settings.photo_elevation_deg,
+            device=device,
+        )
     )
     fitting = adapted(settings, loaded.ring)
     job = Job(photo, loaded, fitting, seed=seed, recipe=recipe)
     return run(job, stages or Stages(seeded(seed)))
 
 
-def settings_of(quality: str) -> Im3d:
-    """Look up the settings of a quality.
-
-    Raises:
-        ValueError: If there is none of that name.
-    """
-    if quality not in QUALITIES:
-        raise ValueError(f"quality {quality!r} is unknown; there are: {', '.join(QUALITIES)}")
-    return QUALITIES[quality]
-
-
 def run(job: Job, stages: Stages) -> Asset:
     """Run a job's recipe and write down how it went."""
-    asset = RECIPES[job.recipe](job.photo, job.loaded.models, stages.rng, job.settings, stages)
+    recipe = method_of(job.recipe).run
+    with stages.counting(job.loaded.counted):
+        asset = recipe(job.photo, job.loaded.models, stages.rng, job.settings, stages)
     return replace(asset, record=record_of(job, asset, stages))
 
 
-def adapted(settings: Im3d, ring: "VideoRing | None") -> Im3d:
-    """Ask for the one ring that a video model draws, at its size and with its steps."""
-    if ring is None:
+def adapted(settings: Any, ring: "VideoRing | None") -> Any:  # noqa: ANN401  as for `make`
+    """Ask IM-3D for the one ring that a video model draws, at its size and with its steps."""
+    if ring is None or not isinstance(settings, Im3d):
         return settings
     return replace(
         settings,
@@ -182,6 +175,7 @@ def facts_of(asset: Asset, stages: Stages) -> dict[str, Any]:
         "gaussians": 0 if asset.gaussians is None else len(asset.gaussians),
         "seconds": {name: round(seconds, 3) for name, seconds in stages.seconds.items()},
         "seconds_total": round(sum(stages.seconds.values()), 3),
+        "network_calls": stages.network_calls(),
         "peak_memory_mb": peak_memory_mb(),
         "platform": {
             "system": platform.platform(),

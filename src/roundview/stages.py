@@ -7,19 +7,22 @@ after an interruption ends in the same bytes as one that was not interrupted.
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
-from torch import Generator, Tensor
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
 
 from .camera import Cameras
-from .export.files import atomic_path
+from .export.files import atomic_path, write_png
 from .gaussians import Gaussians
 from .image import Foreground, Image
 from .mesh import Mesh, Texture
-from .models import Report
+from .models import Kept, NothingKept, Report
+from .train.checkpoints import load_checkpoint, save_checkpoint
 from .views import Views
 
 Value = TypeVar("Value")
@@ -32,6 +35,11 @@ _NOUNS = {
     noun.__name__: noun for noun in (Cameras, Foreground, Gaussians, Image, Mesh, Texture, Views)
 }
 _RNG = "rng"
+PROGRESS = "progress.png"
+"""Picture of the work in progress, in the output folder until the asset is written."""
+_SHOW_SECONDS = 2.0
+_KEEP_SECONDS = 15.0
+"""A stage in progress loses about so much work when it is killed."""
 
 
 @runtime_checkable
@@ -79,6 +87,7 @@ class Stages:
         rng: As given.
         seconds: How long each stage took, in the run that did it.
         notes: Facts for the record.
+        calls: How often networks were called in each stage, in the run that did it.
         started_over: Why earlier results were not used, if there were some and they were not.
     """
 
@@ -92,7 +101,10 @@ class Stages:
         listener: Listener | None = None,
     ) -> None:
         self.seconds: dict[str, float] = {}
+        self.calls: dict[str, dict[str, int]] = {}
         self.notes: dict[str, Any] = {}
+        self._counted: dict[str, int] = {}
+        self._shown_at = float("-inf")
         self.started_over: str | None = None
         self.rng = rng
         self._directory = directory
@@ -108,22 +120,75 @@ class Stages:
             packed, text = _read(path)
             self.rng.set_state(packed.pop(_RNG))
             seconds = float(text["seconds"])
+            calls = json.loads(text.get("calls", "{}"))
             value = _unpack(json.loads(text["value"]), packed)
         else:
             # What follows a stage that was run again must be run again, too.
             self._resuming = False
-            begin = time.perf_counter()
+            begin, before = time.perf_counter(), dict(self._counted)
             fresh = work(lambda fraction: self._listener.progressed(name, fraction))
+            calls = {
+                key: count - before.get(key, 0)
+                for key, count in self._counted.items()
+                if count > before.get(key, 0)
+            }
             seconds = time.perf_counter() - begin
             packed = {}
             shape = _pack(fresh, packed)
             # Both kinds of run go on with the same memory layout: sums may depend on it.
             value = _unpack(shape, packed)
             if path is not None:
-                self._save(path, packed, {"value": json.dumps(shape), "seconds": repr(seconds)})
+                text = {"value": json.dumps(shape), "seconds": repr(seconds)}
+                self._save(path, packed, text | {"calls": json.dumps(calls)})
         self.seconds[name] = seconds
+        if calls:
+            self.calls[name] = calls
         self._listener.finished(name, seconds, resumed=self._resuming)
         return cast(Value, value)
+
+    def long(self, name: str, work: Callable[[Report, Kept], Value]) -> Value:
+        """Run work that can go on from the middle; its state is kept beside the results."""
+        path = self._path(name)
+        if path is None:
+            return self(name, lambda report: work(report, NothingKept()))
+        state_path = path.with_suffix(".part")
+        if not self._resuming:
+            state_path.unlink(missing_ok=True)
+        value = self(name, lambda report: work(report, _KeptFile(state_path, self._identity)))
+        state_path.unlink(missing_ok=True)
+        return value
+
+    def show(self, rgb: Float[Tensor, "h w 3"]) -> None:
+        """Write a picture of the work in progress, not oftener than every other second."""
+        if self._directory is None or time.monotonic() - self._shown_at < _SHOW_SECONDS:
+            return
+        self._shown_at = time.monotonic()
+        write_png(self._directory.parent / PROGRESS, rgb.detach().cpu().clamp(0, 1))
+
+    @contextmanager
+    def counting(self, networks: Mapping[str, nn.Module]) -> Iterator[None]:
+        """Count how often networks are called."""
+
+        def count(name: str) -> Callable[..., None]:
+            def called(*_: object) -> None:
+                self._counted[name] = self._counted.get(name, 0) + 1
+
+            return called
+
+        hooks = [net.register_forward_pre_hook(count(name)) for name, net in networks.items()]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def network_calls(self) -> dict[str, int]:
+        """Sum the calls of each network over all stages."""
+        total: dict[str, int] = {}
+        for calls in self.calls.values():
+            for name, count in calls.items():
+                total[name] = total.get(name, 0) + count
+        return total
 
     def note(self, key: str, value: Any) -> None:  # noqa: ANN401  anything JSON can hold
         """Keep a fact for the record."""
@@ -133,6 +198,7 @@ class Stages:
         """Remove the saved results, once what they were for is written."""
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
+            (self._directory.parent / PROGRESS).unlink(missing_ok=True)
 
     def _belongs_to_this_run(self) -> bool:
         saved = sorted(self._directory.glob("*.safetensors")) if self._directory else []
@@ -160,6 +226,27 @@ class Stages:
         tensors = {**packed, _RNG: self.rng.get_state()}
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata={**text, "identity": self._identity})
+
+
+class _KeptFile:
+    """Keeps the state of a stage in progress in a file, not oftener than is worth its writing."""
+
+    def __init__(self, path: Path, identity: str) -> None:
+        self.found: dict[str, Any] | None = None
+        self._path, self._identity = path, identity
+        self._kept_at = time.monotonic()
+        if path.is_file():
+            state = load_checkpoint(path)
+            if state.get("identity") == identity:
+                self.found = state["state"]
+
+    def keep(self, state: dict[str, Any]) -> None:
+        """Write the state, unless one was written a moment ago."""
+        if time.monotonic() - self._kept_at < _KEEP_SECONDS:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        save_checkpoint({"identity": self._identity, "state": state}, self._path)
+        self._kept_at = time.monotonic()
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -1,22 +1,19 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from fakes import KnowingOrbit, KnownElevation, block, photo_of
 from torch import Generator
 
-from roundview import loaders
 from roundview.cli import run
 from roundview.export.files import write_png
 from roundview.export.glb import save_glb
 from roundview.image import Image
-from roundview.loaders import Loaded
+from roundview.loaders import Loaded, Wanted
 from roundview.mesh import Asset
 from roundview.models import StageRunner
-from roundview.recipes import RECIPES
 from roundview.recipes.im3d import Im3d, Im3dModels
 from roundview.recipes.reconstruct import DRAFT, RECONSTRUCTIONS
 from roundview.segment import matte_from_alpha
@@ -27,12 +24,12 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a block and a broken file, and models that know the block."""
     models = Im3dModels(matte_from_alpha, KnowingOrbit(block()), KnownElevation(30.0))
 
-    def load(weights: str | None, **options: Any) -> Loaded:  # noqa: ANN401
-        assert weights is None
-        assert options["use_matte"] is False
+    def load(wanted: Wanted) -> Loaded:
+        assert wanted.weights is None
+        assert wanted.use_matte is False
         return Loaded(models, (), "weights")
 
-    monkeypatch.setattr(loaders, "load_models", load)
+    monkeypatch.setattr("roundview.loaders.im3d.load_im3d", load)
     folder = tmp_path / "objects"
     folder.mkdir()
     save_glb(block(), folder / "block.glb")
@@ -165,8 +162,8 @@ def test_photographs_without_a_truth_are_judged(
         return Asset(block())
 
     models = Im3dModels(matte_from_alpha, KnowingOrbit(block()), KnownElevation(10.0))
-    monkeypatch.setattr(loaders, "load_models", lambda *_, **__: Loaded(models, (), "weights"))
-    monkeypatch.setitem(RECIPES, "im3d", of_the_block)
+    monkeypatch.setattr("roundview.loaders.im3d.load_im3d", lambda _: Loaded(models, (), "weights"))
+    monkeypatch.setattr("roundview.recipes.im3d.im3d", of_the_block)
     photos, output = tmp_path / "photos", tmp_path / "out"
     photo = photo_of(block(), size_px=64)
     assert photo.alpha is not None

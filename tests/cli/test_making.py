@@ -73,7 +73,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[KnowingOrbit], None]:
     def using(orbit: KnowingOrbit) -> None:
         models = Im3dModels(PhotoMatte(), orbit, KnownElevation(10.0))
         loaded = Loaded(models, (), "fakes")
-        monkeypatch.setattr("roundview.loaders.load_models", lambda *_, **__: loaded)
+        monkeypatch.setattr("roundview.loaders.im3d.load_im3d", lambda _: loaded)
 
     return using
 
@@ -166,7 +166,7 @@ def test_bad_inputs_are_told_in_one_line_and_leave_nothing(
 ) -> None:
     matte = PhotoMatte(U2NetMatte(card("u2netp").path))
     models = Im3dModels(matte, KnowingOrbit(block()), KnownElevation(10.0))
-    monkeypatch.setattr("roundview.loaders.load_models", lambda *_, **__: Loaded(models, (), "x"))
+    monkeypatch.setattr("roundview.loaders.im3d.load_im3d", lambda _: Loaded(models, (), "x"))
     paths = write_all(tmp_path / "bad")
     assert len(paths) >= 50
     out = tmp_path / "out"

@@ -13,7 +13,6 @@ from roundview.image import Image
 from roundview.loaders import Loaded
 from roundview.mesh import Asset
 from roundview.models import StageRunner
-from roundview.recipes import RECIPES
 from roundview.recipes.im3d import DRAFT, STANDARD, Im3d, Im3dModels
 from roundview.segment import matte_from_alpha
 
@@ -36,7 +35,7 @@ def test_variants_are_the_papers() -> None:
 
 
 def test_each_variant_gets_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RECIPES, "im3d", as_wide_as_told)
+    monkeypatch.setattr("roundview.recipes.im3d.im3d", as_wide_as_told)
     models = Im3dModels(matte_from_alpha, KnowingOrbit(block()), KnownElevation(30.0))
     candidate = Candidate(Loaded(models, (), "weights"), replace(DRAFT, ring_views=16))
     variants = {"full": candidate.settings, "4 views": replace(candidate.settings, ring_views=4)}

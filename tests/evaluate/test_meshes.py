@@ -15,7 +15,6 @@ from roundview.image import Image
 from roundview.loaders import Loaded
 from roundview.mesh import Asset, centred
 from roundview.models import StageRunner
-from roundview.recipes import RECIPES
 from roundview.recipes.im3d import DRAFT, Im3d, Im3dModels
 from roundview.segment import matte_from_alpha
 
@@ -42,7 +41,7 @@ def candidate() -> Candidate:
 def test_a_recipe_that_knows_the_object_scores_all_there_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(RECIPES, "im3d", of_the_block)
+    monkeypatch.setattr("roundview.recipes.im3d.im3d", of_the_block)
     measure = MeshMeasure(RecipeMeshes(candidate()), PROTOCOL, samples=500, resolution=32)
     results = evaluate_meshes([BLOCK], measure, tmp_path)
     rows = results["mean"]["rows"]

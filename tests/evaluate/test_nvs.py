@@ -19,7 +19,6 @@ from roundview.image import Foreground, Image
 from roundview.loaders import Loaded
 from roundview.mesh import Asset, Mesh
 from roundview.models import Report, StageRunner, silent
-from roundview.recipes import RECIPES
 from roundview.recipes.im3d import DRAFT, Im3d, Im3dModels
 from roundview.segment import matte_from_alpha
 from roundview.surface.raster import render_mesh
@@ -189,7 +188,7 @@ def of_the_block(
 def test_the_recipes_fits_and_mesh_get_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(RECIPES, "im3d", of_the_block)
+    monkeypatch.setattr("roundview.recipes.im3d.im3d", of_the_block)
     what = replace(candidate(TrueOrbit(block())), with_recipe=True)
     results, _ = run([TALL], what, tmp_path)
     rows = results["mean"]["rows"]
@@ -207,13 +206,13 @@ def test_drawings_count_though_the_recipe_fails_and_it_is_tried_again(
     def failing(*_: object) -> Asset:
         raise ValueError("nothing is solid")
 
-    monkeypatch.setitem(RECIPES, "im3d", failing)
+    monkeypatch.setattr("roundview.recipes.im3d.im3d", failing)
     what = replace(candidate(TrueOrbit(block())), with_recipe=True)
     results, _ = run([TALL], what, tmp_path)
     assert results["objects"][0]["recipe_error"] == "ValueError: nothing is solid"
     assert results["mean"]["psnr"] == 100.0
     assert "recipe mesh" not in results["mean"]["rows"]
-    monkeypatch.setitem(RECIPES, "im3d", of_the_block)
+    monkeypatch.setattr("roundview.recipes.im3d.im3d", of_the_block)
     results, heard = run([TALL], what, tmp_path)
     assert heard == [("tall", False)]
     assert results["mean"]["rows"]["recipe mesh"]["objects"] == 1

@@ -20,7 +20,6 @@ from roundview.image import Foreground, Image
 from roundview.loaders import Loaded
 from roundview.mesh import Asset
 from roundview.models import StageRunner
-from roundview.recipes import RECIPES
 from roundview.recipes.im3d import DRAFT, Im3d, Im3dModels
 from roundview.segment import matte_from_alpha
 
@@ -57,7 +56,7 @@ def measure(judges: Judges) -> SingleViewMeasure:
 def test_the_right_asset_looks_like_its_photo_and_another_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(RECIPES, "im3d", of_the_block)
+    monkeypatch.setattr("roundview.recipes.im3d.im3d", of_the_block)
     right = PhotoFile("block.png", lambda: photo_of(block(), size_px=64))
     wrong = PhotoFile("flat.png", lambda: photo_of(block(1.0, 0.3), size_px=64))
     features = MeanColour()
@@ -78,7 +77,7 @@ def test_the_right_asset_looks_like_its_photo_and_another_does_not(
 def test_without_the_users_networks_their_marks_are_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(RECIPES, "im3d", of_the_block)
+    monkeypatch.setattr("roundview.recipes.im3d.im3d", of_the_block)
     photo = PhotoFile("block.png", lambda: photo_of(block(), size_px=64))
     found = evaluate_single_view([photo], measure(Judges(MeanColour())), tmp_path)
     assert set(found["mean"]["rows"]["reference"]) >= {"psnr", "ssim", "deep_features"}

@@ -18,12 +18,10 @@ from roundview.recipes.im3d import (
     im3d,
     novel_views,
     orbit_cameras,
-    with_photo,
 )
 from roundview.segment import matte_from_alpha
 from roundview.stages import Stages, seeded
 from roundview.surface.raster import render_mesh
-from roundview.views import Views
 
 
 def seen(mesh: Mesh, azimuth_deg: float) -> torch.Tensor:
@@ -103,15 +101,6 @@ def test_rings_begin_at_the_photograph_and_show_top_and_bottom() -> None:
     torch.testing.assert_close(cameras.elevation_deg[:16], torch.full((16,), 12.0))
     torch.testing.assert_close(cameras.elevation_deg[16:22], torch.full((6,), 60.0))
     torch.testing.assert_close(cameras.elevation_deg[22:], torch.full((4,), -25.0))
-
-
-def test_the_photograph_replaces_the_first_view_only() -> None:
-    cameras = orbit_cameras(TINY, 10.0)
-    drawn = Views(torch.rand(13, 48, 48, 3), torch.rand(13, 48, 48), cameras)
-    subject = matte_from_alpha(photo_of(block()))
-    mixed = with_photo(drawn, subject)
-    assert torch.equal(mixed.rgb[1:], drawn.rgb[1:])
-    torch.testing.assert_close(mixed.rgb[0], subject.resized((48, 48)).over())
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from .options import (
     Quality,
     QualityOption,
     Quiet,
+    Recipe,
     Seed,
     Size,
     TextureSize,
@@ -88,7 +89,7 @@ def protocols() -> None:
 def nvs(  # noqa: PLR0913  typer reads the options from the signature
     data: Data,
     output: Output,
-    recipe: Annotated[str, typer.Option(help="The method: im3d.")] = "im3d",
+    recipe: Recipe = "im3d",
     weights: Weights = None,
     size: Size = 256,
     objects: Objects = None,
@@ -124,10 +125,10 @@ def nvs(  # noqa: PLR0913  typer reads the options from the signature
     from ..evaluate import nvs, pairs  # noqa: PLC0415  imports torch
     from ..evaluate.judges import load_judges  # noqa: PLC0415
     from ..evaluate.protocol import NvsProtocol  # noqa: PLC0415
-    from ..pipeline import settings_of  # noqa: PLC0415
+    from ..methods import method_of  # noqa: PLC0415
 
     found = _chosen(data, objects)
-    settings = replace(settings_of(quality), photo_elevation_deg=elevation_deg)
+    settings = replace(method_of(recipe).settings(quality), photo_elevation_deg=elevation_deg)
     ring = NvsProtocol(size_px=size)
     load = partial(nvs.load_measure, weights, str(device), settings, ring, recipe=recipe, seed=seed)
     judges = partial(
@@ -175,10 +176,10 @@ def ablation(  # noqa: PLR0913  typer reads the options from the signature
     from ..evaluate import ablation as protocols  # noqa: PLC0415  imports torch
     from ..evaluate.nvs import load_measure  # noqa: PLC0415
     from ..evaluate.protocol import NvsProtocol  # noqa: PLC0415
-    from ..pipeline import settings_of  # noqa: PLC0415
+    from ..methods import method_of  # noqa: PLC0415
 
     found, ring = _chosen(data, objects), NvsProtocol(size_px=size)
-    settings = replace(settings_of(quality), photo_elevation_deg=ring.elevation_deg)
+    settings = replace(method_of("im3d").settings(quality), photo_elevation_deg=ring.elevation_deg)
     load = partial(load_measure, weights, str(device), settings, ring, seed=seed)
     build = partial(protocols.load_measure, load)
     workers = _workers(data, build, jobs, threads)
@@ -239,7 +240,7 @@ def reconstruct(  # noqa: PLR0913  typer reads the options from the signature
 def mesh(  # noqa: PLR0913  typer reads the options from the signature
     data: Data,
     output: Output,
-    recipe: Annotated[str, typer.Option(help="The method: im3d.")] = "im3d",
+    recipe: Recipe = "im3d",
     assets: Annotated[
         Path | None, typer.Option(help="Folder of NAME.glb that any program made, instead.")
     ] = None,
@@ -265,12 +266,13 @@ def mesh(  # noqa: PLR0913  typer reads the options from the signature
     use_threads(threads)
     from ..evaluate import meshes as protocols  # noqa: PLC0415  imports torch
     from ..evaluate.protocol import NvsProtocol  # noqa: PLC0415
-    from ..pipeline import settings_of  # noqa: PLC0415
+    from ..methods import method_of  # noqa: PLC0415
 
     found = _chosen(data, objects)
     protocol, how = NvsProtocol(size_px=size), alignment.value
     if assets is None:
-        settings = replace(settings_of(quality), photo_elevation_deg=protocol.elevation_deg)
+        asked = method_of(recipe).settings(quality)
+        settings = replace(asked, photo_elevation_deg=protocol.elevation_deg)
         build = partial(
             protocols.load_recipe_measure, weights, str(device), settings, protocol, how, seed
         )
@@ -290,6 +292,7 @@ def mesh(  # noqa: PLR0913  typer reads the options from the signature
 def single_view(  # noqa: PLR0913  typer reads the options from the signature
     data: Annotated[Path, typer.Option(help="Folder of photographs.")],
     output: Output,
+    recipe: Recipe = "im3d",
     weights: Weights = None,
     size: Size = 256,
     quality: QualityOption = Quality.standard,
@@ -307,23 +310,25 @@ def single_view(  # noqa: PLR0913  typer reads the options from the signature
     as_json: Json = False,
 ) -> None:
     """Mark assets made of photographs without a truth, by the photographs themselves."""
+    check_recipe(recipe)
     check_output(output)
     elevation_deg = parse_elevation(photo_elevation_deg)
     use_threads(threads)
-    from .. import loaders  # noqa: PLC0415  imports torch
-    from ..evaluate import single_view as protocols  # noqa: PLC0415
+    from ..evaluate import single_view as protocols  # noqa: PLC0415  imports torch
     from ..evaluate.judges import load_judges  # noqa: PLC0415
     from ..evaluate.nvs import Candidate  # noqa: PLC0415
     from ..evaluate.protocol import NvsProtocol  # noqa: PLC0415
-    from ..pipeline import settings_of  # noqa: PLC0415
+    from ..loaders.parts import Wanted  # noqa: PLC0415
+    from ..methods import method_of  # noqa: PLC0415
 
+    method = method_of(recipe)
     photos = protocols.find_photos(data)
     judges = load_judges(
         deep_features=True, lpips_alex=lpips_alex, lpips_vgg=lpips_vgg, clip=clip, vgg19=vgg19
     )
-    settings = replace(settings_of(quality), photo_elevation_deg=elevation_deg)
-    loaded = loaders.load_models(weights, photo_elevation_deg=elevation_deg, device=str(device))
-    candidate = Candidate(loaded, settings, seed=seed)
+    settings = replace(method.settings(quality), photo_elevation_deg=elevation_deg)
+    wanted = Wanted(weights, photo_elevation_deg=elevation_deg, device=str(device))
+    candidate = Candidate(method.load(wanted), settings, recipe=recipe, seed=seed)
     measure = protocols.SingleViewMeasure(candidate, judges, NvsProtocol(size_px=size))
     with told(quiet=quiet, as_json=as_json) as listener:
         results = protocols.evaluate_single_view(photos, measure, output, listener=listener)

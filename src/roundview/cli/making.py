@@ -20,6 +20,7 @@ from .options import (
     Quality,
     QualityOption,
     Quiet,
+    Recipe,
     Seed,
     Size,
     TextureSize,
@@ -49,7 +50,7 @@ NoMatte = Annotated[bool, typer.Option("--no-matte", help="The whole picture is 
 def make(  # noqa: PLR0913  typer reads the options from the signature
     photo: Photo,
     output: Output,
-    recipe: Annotated[str, typer.Option(help="The method: im3d.")] = "im3d",
+    recipe: Recipe = "im3d",
     fit: Annotated[str, typer.Option(help="The reconstruction: splat.")] = "splat",
     weights: Weights = None,
     quality: QualityOption = Quality.standard,
@@ -75,18 +76,14 @@ def make(  # noqa: PLR0913  typer reads the options from the signature
     elevation = parse_elevation(photo_elevation_deg)
     use_threads(threads)
     image, painted = _read(photo, mask, no_matte)
-    from ..loaders import load_models  # noqa: PLC0415  imports torch
-    from ..pipeline import Job, adapted, settings_of  # noqa: PLC0415
+    from ..loaders import Wanted  # noqa: PLC0415  imports torch
+    from ..methods import method_of  # noqa: PLC0415
+    from ..pipeline import Job, adapted  # noqa: PLC0415
 
-    loaded = load_models(
-        weights,
-        mask=painted,
-        use_matte=not no_matte,
-        photo_elevation_deg=elevation,
-        device=device,
-    )
+    method = method_of(recipe)
+    loaded = method.load(Wanted(weights, painted, not no_matte, elevation, str(device)))
     settings = replace(
-        settings_of(quality),
+        method.settings(quality),
         photo_elevation_deg=elevation,
         texture_size=texture_size,
         faces=faces,
@@ -100,7 +97,7 @@ def make(  # noqa: PLR0913  typer reads the options from the signature
 def views(  # noqa: PLR0913  typer reads the options from the signature
     photo: Photo,
     output: Output,
-    recipe: Annotated[str, typer.Option(help="The method: im3d.")] = "im3d",
+    recipe: Recipe = "im3d",
     azimuth_deg: AzimuthDeg = None,
     elevation_deg: Annotated[
         float | None, typer.Option(min=-89.0, max=89.0, help="Of the views; the photo's own.")
@@ -128,20 +125,15 @@ def views(  # noqa: PLR0913  typer reads the options from the signature
     image, painted = _read(photo, mask, no_matte)
     from ..export.sheet import save_sheet  # noqa: PLC0415  imports torch
     from ..export.transforms import save_views  # noqa: PLC0415
-    from ..loaders import load_models  # noqa: PLC0415
-    from ..pipeline import adapted, settings_of  # noqa: PLC0415
-    from ..recipes.im3d import novel_views  # noqa: PLC0415
+    from ..loaders import Wanted  # noqa: PLC0415
+    from ..methods import method_of  # noqa: PLC0415
+    from ..pipeline import adapted  # noqa: PLC0415
     from ..stages import Stages, seeded  # noqa: PLC0415
 
-    loaded = load_models(
-        weights,
-        mask=painted,
-        use_matte=not no_matte,
-        photo_elevation_deg=elevation,
-        device=device,
-    )
+    method = method_of(recipe)
+    loaded = method.load(Wanted(weights, painted, not no_matte, elevation, str(device)))
     settings = replace(
-        settings_of(quality),
+        method.settings(quality),
         photo_elevation_deg=elevation,
         size_px=size,
         distance=distance,
@@ -153,7 +145,7 @@ def views(  # noqa: PLR0913  typer reads the options from the signature
     rng = seeded(seed)
     with told(quiet=quiet, as_json=as_json) as listener:
         stages = Stages(rng, listener=listener)
-        drawn = novel_views(
+        drawn = method.views(
             image,
             loaded.models,
             rng,

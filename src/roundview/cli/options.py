@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ..recipes import RECIPES
+
 
 class Quality(StrEnum):
     """Time for detail."""
@@ -50,16 +52,13 @@ PhotoElevation = Annotated[
     str, typer.Option(help="Elevation the photo was taken from, degrees, or auto.")
 ]
 
-HERE = ("im3d",)
-COMING = ("hi3d", "cascade-zero123", "hifi123", "isotropic3d")
+Recipe = Annotated[str, typer.Option(help=f"The method: {', '.join(RECIPES)}.", metavar="NAME")]
 
 
 def check_recipe(recipe: str) -> None:
-    """Refuse recipes that this version does not have."""
-    if recipe in COMING:
-        raise ValueError(f"--recipe {recipe}: this version has {', '.join(HERE)} only")
-    if recipe not in HERE:
-        raise ValueError(f"--recipe {recipe!r} is unknown; this version has {HERE[0]} only")
+    """Refuse recipes that there are not."""
+    if recipe not in RECIPES:
+        raise ValueError(f"--recipe {recipe!r} is unknown; there are: {', '.join(RECIPES)}")
 
 
 FITS = ("splat", "sdf", "radiance")

@@ -13,7 +13,6 @@ from ..data.objects import ObjectFile
 from ..image import Image
 from ..mesh import Asset, Mesh
 from ..models import Report, StageRunner
-from ..recipes import RECIPES
 from ..recipes.im3d import Im3d
 from ..stages import Listener, seeded
 from ..weights import for_record
@@ -99,7 +98,7 @@ class AblationMeasure:
         models = self.candidate.loaded.models
 
         def run(photo: Image, rng: Generator, stages: StageRunner) -> Asset:
-            return RECIPES[self.candidate.recipe](photo, models, rng, settings, stages)
+            return self.candidate.method.run(photo, models, rng, settings, stages)
 
         return run
 

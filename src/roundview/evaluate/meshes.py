@@ -24,8 +24,6 @@ from ..image import Image
 from ..mesh import Asset, Mesh, centred
 from ..metrics import surface_marks
 from ..models import Report, StageRunner
-from ..recipes import RECIPES
-from ..recipes.im3d import Im3d
 from ..stages import Listener, seeded
 from ..surface.raster import render_mesh
 from ..weights import for_record
@@ -68,8 +66,7 @@ class RecipeMeshes:
 
     def _run(self, photo: Image, rng: Generator, stages: StageRunner) -> Asset:
         candidate = self.candidate
-        recipe = RECIPES[candidate.recipe]
-        return recipe(photo, candidate.loaded.models, rng, candidate.settings, stages)
+        return candidate.method.run(photo, candidate.loaded.models, rng, candidate.settings, stages)
 
     def facts(self) -> dict[str, Any]:
         """Say what makes the meshes."""
@@ -183,7 +180,7 @@ class MeshMeasure:
 def load_recipe_measure(
     weights: str | None,
     device: str,
-    settings: Im3d,
+    settings: Any,  # noqa: ANN401  each recipe has its own dataclass
     protocol: NvsProtocol,
     alignment: Alignment,
     seed: int,

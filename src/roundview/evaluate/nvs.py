@@ -8,7 +8,7 @@ in the same table, and so do, if asked for, the renders of a whole recipe after 
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -17,15 +17,14 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from .. import __version__, loaders
+from .. import __version__
 from ..data.objects import ObjectFile
 from ..image import Image
-from ..loaders import Loaded
+from ..loaders import Loaded, Wanted
 from ..mesh import Asset, Mesh
+from ..methods import Method, method_of
 from ..metrics import matte_iou
 from ..models import Report, StageRunner
-from ..recipes import RECIPES
-from ..recipes.im3d import Im3d
 from ..stages import Listener, seeded
 from ..views import Views
 from ..weights import for_record
@@ -36,7 +35,7 @@ from .keeping import Measured, failure_of
 from .marks import Entry, mean_rows
 from .protocol import NvsProtocol, Truth, as_written, mark, render_truth
 from .strips import error_picture, strip_png
-from .through_recipe import recipe_pictures
+from .through_recipe import WatchedStages, recipe_pictures
 
 ALIGNMENT = "none"
 
@@ -48,24 +47,27 @@ class Candidate:
     """What is measured.
 
     Attributes:
-        loaded: The models; only the orbit model is needed unless `with_recipe`.
-        settings: Of the recipe: `draw_steps` for the drawing, `photo_elevation_deg` for both (None
-            asks the elevation estimator), and all of them for the recipe.
-        recipe: One of `RECIPES`.
+        loaded: The models of the recipe.
+        settings: Of the recipe; without a `photo_elevation_deg` the elevation is estimated.
+        recipe: One of `recipes.RECIPES`.
         seed: Every object starts from it, so that none depends on those before it.
         with_recipe: Run the whole recipe on each object, too.
     """
 
     loaded: Loaded
-    settings: Im3d
+    settings: Any
     recipe: str = "im3d"
     seed: int = 0
     with_recipe: bool = False
 
     def __post_init__(self) -> None:
         """Refuse unknown recipes."""
-        if self.recipe not in RECIPES:
-            raise ValueError(f"recipe {self.recipe!r} is unknown; there are: {', '.join(RECIPES)}")
+        method_of(self.recipe)
+
+    @property
+    def method(self) -> Method:
+        """The recipe, and how it draws views."""
+        return method_of(self.recipe)
 
     def facts(self, protocol: NvsProtocol) -> dict[str, Any]:
         """Say in plain values what is measured, and how."""
@@ -117,7 +119,7 @@ def evaluate_nvs(
 def load_measure(
     weights: str | None,
     device: str,
-    settings: Im3d,
+    settings: Any,  # noqa: ANN401  each recipe has its own dataclass
     protocol: NvsProtocol,
     *,
     recipe: str = "im3d",
@@ -127,9 +129,10 @@ def load_measure(
 ) -> "NvsMeasure":
     """Load the models of a candidate; plain arguments, so that other processes can do it, too."""
     # The photographs come with their true alpha, so there is nothing to cut out.
-    loaded = loaders.load_models(
+    wanted = Wanted(
         weights, use_matte=False, photo_elevation_deg=settings.photo_elevation_deg, device=device
     )
+    loaded = method_of(recipe).load(wanted)
     candidate = Candidate(loaded, settings, recipe=recipe, seed=seed, with_recipe=with_recipe)
     return NvsMeasure(candidate, protocol, judges())
 
@@ -203,24 +206,26 @@ class NvsMeasure:
 def _drawn(
     truth: Truth, candidate: Candidate, protocol: NvsProtocol, report: Report
 ) -> tuple[Views, float]:
-    """Let the orbit model draw the ring; give the elevation that it was told, too.
+    """Let the method draw the ring; give the elevation that it was told, too.
 
-    The ring lies at the photograph's elevation. If that is estimated, the model is asked for the
+    The ring lies at the photograph's elevation. If that is estimated, the method is asked for the
     ring at the estimate, as `roundview views` does: a wrong estimate then bends the views.
     """
-    models, settings = candidate.loaded.models, candidate.settings
-    elevation_deg = settings.photo_elevation_deg
-    if elevation_deg is None:
-        elevation_deg = float(models.elevation(truth.photo.over()[None]))
-    views = models.orbit.draw(
-        truth.photo,
-        protocol.cameras(elevation_deg),
+    stages = WatchedStages({"matte": truth.photo}, report=report, expected=3)
+    views = candidate.method.views(
+        Image(truth.photo.rgb, truth.photo.alpha),
+        candidate.loaded.models,
         seeded(candidate.seed),
-        photo_elevation_deg=elevation_deg,
-        steps=settings.draw_steps,
-        report=report,
+        replace(
+            candidate.settings,
+            size_px=protocol.size_px,
+            distance=protocol.distance,
+            fov_deg=protocol.fov_deg,
+        ),
+        stages,
+        azimuth_deg=[360.0 * k / protocol.views for k in range(protocol.views)],
     )
-    return views, elevation_deg
+    return views, float(stages.results["elevation"])
 
 
 def _through_recipe(
@@ -230,7 +235,7 @@ def _through_recipe(
 
     def recipe(photo: Image, rng: Generator, stages: StageRunner) -> Asset:
         models = candidate.loaded.models
-        return RECIPES[candidate.recipe](photo, models, rng, settings, stages)
+        return candidate.method.run(photo, models, rng, settings, stages)
 
     pictures = recipe_pictures(
         recipe,
@@ -239,7 +244,7 @@ def _through_recipe(
         seeded(candidate.seed),
         supersample=protocol.supersample,
         # matte, elevation, draw, fit; redraw and fit by turns; mesh, unwrap, texture.
-        expected_stages=7 + 2 * len(settings.redraw_after),
+        expected_stages=7 + 2 * len(getattr(settings, "redraw_after", ())),
         report=report,
     )
     return {f"recipe {name}": rgb for name, rgb in pictures.items()}
@@ -259,6 +264,6 @@ def row_label(key: str) -> str:
     if key in labels:
         return labels[key]
     if key == "orbit":
-        return "the orbit model's drawings"
+        return "the method's drawings"
     stage = key.removeprefix("recipe ")
     return "the recipe's mesh" if stage == "mesh" else f"the recipe's Gaussians after '{stage}'"

@@ -18,7 +18,6 @@ from ..image import Image, composite
 from ..metrics import psnr, ssim
 from ..models import Report
 from ..photo import load_image
-from ..recipes import RECIPES
 from ..stages import Listener, seeded
 from ..surface.raster import render_mesh
 from ..weights import for_record
@@ -84,8 +83,7 @@ class SingleViewMeasure:
         del name
         candidate, protocol = self.candidate, self.protocol
         stages = WatchedStages({}, report=report, expected=7)
-        recipe = RECIPES[candidate.recipe]
-        asset = recipe(
+        asset = candidate.method.run(
             photo, candidate.loaded.models, seeded(candidate.seed), candidate.settings, stages
         )
         elevation_deg = stages.notes["photo_elevation_deg"]

@@ -11,7 +11,15 @@ from ..camera import Cameras
 from ..gaussians import Gaussians
 from ..image import Foreground, Image
 from ..mesh import Asset, Mesh
-from ..models import PlainStages, Report, StageRunner, Value, silent
+from ..models import (
+    Kept,
+    NothingKept,
+    PlainStages,
+    Report,
+    StageRunner,
+    Value,
+    silent,
+)
 from ..splat.render import render_gaussians
 from ..surface.raster import render_mesh
 
@@ -44,6 +52,10 @@ class WatchedStages(PlainStages):
         self.results[name] = value
         self._tell(done + 1)
         return value
+
+    def long(self, name: str, work: Callable[[Report, Kept], Value]) -> Value:
+        """Run the stage from its start, unless its result was given."""
+        return self(name, lambda report: work(report, NothingKept()))
 
     def _tell(self, stages_done: float) -> None:
         self._report(min(1.0, stages_done / self._expected))

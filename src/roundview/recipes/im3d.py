@@ -28,10 +28,10 @@ from ..models import (
     StageRunner,
     silent,
 )
-from ..segment import frame_subject
 from ..splat.fit import fit_gaussians
 from ..splat.render import render_gaussians
 from ..views import Views
+from .framing import framed_subject, photo_view, plausible_deg, with_photo
 from .surfacing import DRAWN, Meshing, asset_from_gaussians
 
 
@@ -144,7 +144,9 @@ def im3d(
         ValueError: If the photograph shows no subject.
     """
     stage = stage or PlainStages()
-    subject = stage("matte", lambda _: _framed_subject(photo, models.matte, settings))
+    subject = stage(
+        "matte", lambda _: framed_subject(photo, models.matte, photo_px=settings.photo_px)
+    )
     elevation_deg = stage(
         "elevation", lambda report: _elevation_deg(subject, models, rng, settings, report)
     )
@@ -201,7 +203,12 @@ def im3d(
     asset, scale, shift = asset_from_gaussians(
         gaussians,
         with_photo(views, subject),
-        photo_view(subject, settings, elevation_deg),
+        photo_view(
+            subject,
+            elevation_deg=elevation_deg,
+            distance=settings.distance,
+            fov_deg=settings.fov_deg,
+        ),
         meshing=Meshing(
             resolution=settings.mesh_resolution,
             fusion=DRAWN,
@@ -237,7 +244,9 @@ def novel_views(
         azimuth_deg: Of each view; evenly round the subject by default.
         elevation_deg: Of all views; the photograph's by default.
     """
-    subject = stage("matte", lambda _: _framed_subject(photo, models.matte, settings))
+    subject = stage(
+        "matte", lambda _: framed_subject(photo, models.matte, photo_px=settings.photo_px)
+    )
     photo_deg = stage(
         "elevation", lambda report: _elevation_deg(subject, models, rng, settings, report)
     )
@@ -280,35 +289,6 @@ def orbit_cameras(settings: Im3d, elevation_deg: float) -> Cameras:
     )
 
 
-def photo_view(subject: Foreground, settings: Im3d, elevation_deg: float) -> Views:
-    """Give the framed photograph as a view of its own."""
-    camera = Cameras.orbit(
-        [0.0],
-        elevation_deg=elevation_deg,
-        radius=settings.distance,
-        fov_deg=settings.fov_deg,
-        size_hw=subject.size_hw,
-    )
-    return Views(subject.over()[None], subject.alpha[None], camera)
-
-
-def with_photo(views: Views, subject: Foreground) -> Views:
-    """Put the photograph in the place of the first view, which was drawn from its side."""
-    small = subject.resized(views.cameras.size_hw)
-    return Views(
-        torch.cat([small.over()[None], views.rgb[1:]]),
-        torch.cat([small.alpha[None], views.alpha[1:]]),
-        views.cameras,
-    )
-
-
-def _framed_subject(photo: Image, matte: Matte, settings: Im3d) -> Foreground:
-    # Alpha in the file means a prepared picture, whose framing is often the models' own.
-    return frame_subject(
-        matte(photo), size_px=settings.photo_px, keep_if_framed=photo.alpha is not None
-    )
-
-
 def _elevation_deg(
     subject: Foreground, models: Im3dModels, rng: Generator, settings: Im3d, report: Report
 ) -> float:
@@ -318,7 +298,7 @@ def _elevation_deg(
     """
     if settings.photo_elevation_deg is not None:
         return settings.photo_elevation_deg
-    guess_deg = _plausible_deg(models.elevation(subject.over()[None]))
+    guess_deg = plausible_deg(models.elevation(subject.over()[None]))
     if settings.elevation_frames == 0:
         return guess_deg
     few = replace(settings, ring_views=settings.elevation_frames, more_rings=())
@@ -331,9 +311,4 @@ def _elevation_deg(
         steps=settings.redraw_steps,
         report=report or silent,
     )
-    return _plausible_deg(models.elevation(with_photo(frames, subject).rgb))
-
-
-def _plausible_deg(elevation_deg: float) -> float:
-    """Keep an estimate where an orbit can be placed and the models know their way."""
-    return max(-30.0, min(60.0, elevation_deg))
+    return plausible_deg(models.elevation(with_photo(frames, subject).rgb))

@@ -1,23 +1,42 @@
-"""From weight cards to models that run: each kind of weights is built here."""
+"""From weight cards to the parts that recipes share: each kind of weights is built here."""
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from .models import Elevation, FeatureModel, Matte, OrbitModel
-from .recipes.im3d import Im3dModels
-from .weights import VIDEO_KINDS, Card, WeightsMissing, find, load_tensors, named, verify
+from ..models import Elevation, FeatureModel, Matte, OrbitModel
+from ..weights import VIDEO_KINDS, Card, WeightsMissing, find, load_tensors, named, verify
 
 if TYPE_CHECKING:
-    from .diffusion.encoders import LatentAutoencoder
-    from .diffusion.video_orbit import VideoRing
+    from ..diffusion.encoders import LatentAutoencoder
+    from ..diffusion.video_orbit import VideoRing
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """What a user wants a recipe's models to be.
+
+    Attributes:
+        weights: See `weights.find`; None takes the shipped ones.
+        mask: Coverage that the user painted, of the photograph's size.
+        use_matte: Cut out the subject; otherwise the picture is used as it is.
+        photo_elevation_deg: Known elevation of the photograph; then no estimator is loaded.
+        device: Where the networks run: auto, cpu, cuda or mps.
+    """
+
+    weights: str | None = None
+    mask: Float[Tensor, "h w"] | None = None
+    use_matte: bool = True
+    photo_elevation_deg: float | None = None
+    device: str = "auto"
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,58 +44,47 @@ class Loaded:
     """The models of a recipe, and the cards of their weights.
 
     Attributes:
-        models: What the recipe is handed.
+        models: What the recipe is handed: the dataclass of models that its module defines.
         cards: The weights that were read.
         identity: Changes whenever the models would answer differently.
         ring: The one ring that the orbit model draws, if it draws no other views.
+        counted: Diffusion networks by name; a run writes down how often each was called.
     """
 
-    models: Im3dModels
+    models: Any
     cards: tuple[Card, ...]
     identity: str
     ring: "VideoRing | None" = None
+    counted: Mapping[str, nn.Module] = field(default_factory=dict)
 
 
-def load_models(
-    weights: str | None = None,
-    *,
-    mask: Float[Tensor, "h w"] | None = None,
-    use_matte: bool = True,
-    photo_elevation_deg: float | None = None,
-    device: str = "auto",
-) -> Loaded:
-    """Load what the IM-3D recipe asks for.
-
-    Args:
-        weights: See `weights.find`; None takes the shipped ones.
-        mask: Coverage that the user painted, of the photograph's size.
-        use_matte: Cut out the subject; otherwise the picture is used as it is.
-        photo_elevation_deg: Known elevation of the photograph; then no estimator is loaded.
-        device: Where the orbit model runs: auto, cpu, cuda or mps.
-
-    Raises:
-        WeightsMissing: If the orbit model, the features or the elevation head are not installed.
-        ValueError: If `weights` or `device` names nothing.
-    """
-    place = torch_device(device)
-    cards: list[Card] = []
-    matte = _matte(weights, mask, use_matte, cards)
-    features = load_features(weights, cards)
-    orbit = load_orbit_model(weights, cards, device=place)
-    if photo_elevation_deg is None:
-        elevation = load_elevation(features, weights, cards)
-    else:
-        known_deg = float(photo_elevation_deg)
-
-        def elevation(frames: Float[Tensor, "n h w 3"]) -> float:
-            del frames
-            return known_deg
-
-    facts = [card.sha256 for card in cards] + [str(place), str(use_matte)]
+def identity_of(wanted: Wanted, cards: list[Card], place: torch.device) -> str:
+    """Give a hash that changes whenever models made of these would answer differently."""
+    facts = [card.sha256 for card in cards] + [str(place), str(wanted.use_matte)]
     digest = hashlib.sha256("\n".join(facts).encode())
-    digest.update(b"" if mask is None else tensor_bytes(mask))
-    models = Im3dModels(matte, orbit, elevation, features)
-    return Loaded(models, tuple(cards), digest.hexdigest(), getattr(orbit, "ring", None))
+    digest.update(b"" if wanted.mask is None else tensor_bytes(wanted.mask))
+    return digest.hexdigest()
+
+
+def load_matte(wanted: Wanted, cards: list[Card]) -> Matte:
+    """Load what cuts out the subject, or what leaves the picture as it is."""
+    from ..segment import PhotoMatte, whole_picture  # noqa: PLC0415  each model when needed
+
+    if not wanted.use_matte:
+        return whole_picture
+    known = wanted.mask is not None
+    return PhotoMatte(None if known else _matte_network(wanted.weights, cards), wanted.mask)
+
+
+def known_elevation(elevation_deg: float) -> Elevation:
+    """Say the same elevation of all frames."""
+    known_deg = float(elevation_deg)
+
+    def elevation(frames: Float[Tensor, "n h w 3"]) -> float:
+        del frames
+        return known_deg
+
+    return elevation
 
 
 def load_features(weights: str | None = None, cards: list[Card] | None = None) -> FeatureModel:
@@ -86,20 +94,20 @@ def load_features(weights: str | None = None, cards: list[Card] | None = None) -
         weights: See `weights.find`; None takes the shipped ones.
         cards: Their card is put here.
     """
-    from .features import EfficientNetLite0  # noqa: PLC0415  each model is imported when needed
+    from ..features import EfficientNetLite0  # noqa: PLC0415  each model is imported when needed
 
-    return EfficientNetLite0(_tensors("features", weights, cards)[1])
+    return EfficientNetLite0(tensors_of("features", weights, cards)[1])
 
 
 def load_autoencoder(
     weights: str | None = None, cards: list[Card] | None = None
 ) -> "LatentAutoencoder":
     """Load the autoencoder that the orbit model draws in; arguments as for `load_features`."""
-    from .diffusion.encoders import AutoencoderSize, LatentAutoencoder  # noqa: PLC0415
-    from .diffusion.orbit import load_orbit_network  # noqa: PLC0415
+    from ..diffusion.encoders import AutoencoderSize, LatentAutoencoder  # noqa: PLC0415
+    from ..diffusion.orbit import load_orbit_network  # noqa: PLC0415
 
-    card, tensors = _tensors("autoencoder", weights, cards)
-    autoencoder = LatentAutoencoder(AutoencoderSize(**_settings(card)))
+    card, tensors = tensors_of("autoencoder", weights, cards)
+    autoencoder = LatentAutoencoder(AutoencoderSize(**settings_in(card)))
     load_orbit_network(autoencoder, tensors)
     return autoencoder
 
@@ -113,16 +121,16 @@ def load_orbit_model(
     """Load the orbit model and its autoencoder; arguments as for `load_features`."""
     public = _public_video(weights)
     if public is not None:
-        from .public_models import load_video_orbit  # noqa: PLC0415  each model when needed
+        from ..public_models import load_video_orbit  # noqa: PLC0415  each model when needed
 
         if cards is not None:
             cards.append(public)
         return load_video_orbit(public, device)
-    from .diffusion.orbit import LatentOrbitModel, load_orbit_network  # noqa: PLC0415
-    from .diffusion.view_transformer import ViewTransformer, ViewTransformerSize  # noqa: PLC0415
+    from ..diffusion.orbit import LatentOrbitModel, load_orbit_network  # noqa: PLC0415
+    from ..diffusion.view_transformer import ViewTransformer, ViewTransformerSize  # noqa: PLC0415
 
-    card, tensors = _tensors("orbit", weights, cards)
-    network = ViewTransformer(ViewTransformerSize(**_settings(card)))
+    card, tensors = tensors_of("orbit", weights, cards)
+    network = ViewTransformer(ViewTransformerSize(**settings_in(card)))
     load_orbit_network(network, tensors)
     return LatentOrbitModel(network.to(device), load_autoencoder(weights, cards).to(device))
 
@@ -139,11 +147,11 @@ def load_elevation(
     features: FeatureModel, weights: str | None = None, cards: list[Card] | None = None
 ) -> Elevation:
     """Load the elevation head on top of deep features; arguments as for `load_features`."""
-    from .diffusion.elevation import ElevationHead, FeatureElevation  # noqa: PLC0415
-    from .diffusion.orbit import load_orbit_network  # noqa: PLC0415
+    from ..diffusion.elevation import ElevationHead, FeatureElevation  # noqa: PLC0415
+    from ..diffusion.orbit import load_orbit_network  # noqa: PLC0415
 
-    card, tensors = _tensors("elevation", weights, cards)
-    head = ElevationHead(**_settings(card))
+    card, tensors = tensors_of("elevation", weights, cards)
+    head = ElevationHead(**settings_in(card))
     load_orbit_network(head, tensors)
     return FeatureElevation(features, head)
 
@@ -173,17 +181,9 @@ def tensor_bytes(tensor: Tensor) -> bytes:
     return repr(tuple(tensor.shape)).encode() + tensor.contiguous().numpy().tobytes()
 
 
-def _matte(weights: str | None, mask: Tensor | None, use_matte: bool, cards: list[Card]) -> Matte:
-    from .segment import PhotoMatte, whole_picture  # noqa: PLC0415  each model when needed
-
-    if not use_matte:
-        return whole_picture
-    return PhotoMatte(None if mask is not None else _matte_network(weights, cards), mask)
-
-
 def _matte_network(weights: str | None, cards: list[Card]) -> Matte | None:
     """Load the matting network, if it can be had: there is a way without it, which warns."""
-    from .segment import U2NetMatte  # noqa: PLC0415  each model is imported when needed
+    from ..segment import U2NetMatte  # noqa: PLC0415  each model is imported when needed
 
     try:
         card = find("matte", weights)
@@ -196,16 +196,17 @@ def _matte_network(weights: str | None, cards: list[Card]) -> Matte | None:
     return network
 
 
-def _tensors(
+def tensors_of(
     kind: str, weights: str | None, cards: list[Card] | None
 ) -> tuple[Card, dict[str, Tensor]]:
+    """Read the weights of a kind, and put their card among the others."""
     card = find(kind, weights)
     if cards is not None:
         cards.append(card)
     return card, load_tensors(card)
 
 
-def _settings(card: Card) -> dict[str, Any]:
+def settings_in(card: Card) -> dict[str, Any]:
     """Give a card's settings as the dataclasses have them: JSON has no tuples."""
     return {
         key: tuple(value) if isinstance(value, list) else value

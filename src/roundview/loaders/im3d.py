@@ -1,0 +1,42 @@
+"""The models of IM-3D."""
+
+from ..recipes.im3d import Im3dModels
+from ..weights import Card
+from .parts import (
+    Loaded,
+    Wanted,
+    identity_of,
+    known_elevation,
+    load_elevation,
+    load_features,
+    load_matte,
+    load_orbit_model,
+    torch_device,
+)
+
+
+def load_im3d(wanted: Wanted) -> Loaded:
+    """Load what the IM-3D recipe asks for.
+
+    Raises:
+        WeightsMissing: If the orbit model, the features or the elevation head are not installed.
+        ValueError: If the weights or the device name nothing.
+    """
+    place = torch_device(wanted.device)
+    cards: list[Card] = []
+    matte = load_matte(wanted, cards)
+    features = load_features(wanted.weights, cards)
+    orbit = load_orbit_model(wanted.weights, cards, device=place)
+    if wanted.photo_elevation_deg is None:
+        elevation = load_elevation(features, wanted.weights, cards)
+    else:
+        elevation = known_elevation(wanted.photo_elevation_deg)
+    models = Im3dModels(matte, orbit, elevation, features)
+    network = getattr(orbit, "network", None)
+    return Loaded(
+        models,
+        tuple(cards),
+        identity_of(wanted, cards, place),
+        getattr(orbit, "ring", None),
+        {} if network is None else {"orbit": network},
+    )

@@ -1,0 +1,53 @@
+"""The photograph as every method sees it: framed, and as a view from a known place."""
+
+import torch
+
+from ..camera import Cameras
+from ..image import Foreground, Image
+from ..models import Matte
+from ..segment import frame_subject
+from ..views import Views
+
+
+def framed_subject(photo: Image, matte: Matte, *, photo_px: int) -> Foreground:
+    """Cut out the subject and frame it as the models were trained.
+
+    Args:
+        photo: The photograph; alpha in the file means a prepared picture, whose framing is often
+            the models' own and is then kept.
+        matte: Cuts out the subject.
+        photo_px: Side of the square picture.
+
+    Raises:
+        ValueError: If the photograph shows no subject.
+    """
+    return frame_subject(matte(photo), size_px=photo_px, keep_if_framed=photo.alpha is not None)
+
+
+def photo_view(
+    subject: Foreground, *, elevation_deg: float, distance: float, fov_deg: float
+) -> Views:
+    """Give the framed photograph as a view of its own, over white, at azimuth 0."""
+    camera = Cameras.orbit(
+        [0.0],
+        elevation_deg=elevation_deg,
+        radius=distance,
+        fov_deg=fov_deg,
+        size_hw=subject.size_hw,
+    )
+    return Views(subject.over()[None], subject.alpha[None], camera)
+
+
+def with_photo(views: Views, subject: Foreground) -> Views:
+    """Put the photograph in the place of the first view, which was drawn from its side."""
+    small = subject.resized(views.cameras.size_hw)
+    return Views(
+        torch.cat([small.over()[None], views.rgb[1:]]),
+        torch.cat([small.alpha[None], views.alpha[1:]]),
+        views.cameras,
+    )
+
+
+def plausible_deg(elevation_deg: float) -> float:
+    """Keep an estimate where an orbit can be placed and the models know their way."""
+    return max(-30.0, min(60.0, elevation_deg))

@@ -1,0 +1,42 @@
+import pytest
+import torch
+from fakes import block, photo_of
+from recipes_tiny import TINY
+
+from roundview.image import Foreground, Image
+from roundview.recipes.framing import framed_subject, photo_view, plausible_deg, with_photo
+from roundview.recipes.im3d import orbit_cameras
+from roundview.segment import matte_from_alpha
+from roundview.views import Views
+
+
+def test_the_photograph_replaces_the_first_view_only() -> None:
+    cameras = orbit_cameras(TINY, 10.0)
+    drawn = Views(torch.rand(13, 48, 48, 3), torch.rand(13, 48, 48), cameras)
+    subject = matte_from_alpha(photo_of(block()))
+    mixed = with_photo(drawn, subject)
+    assert torch.equal(mixed.rgb[1:], drawn.rgb[1:])
+    torch.testing.assert_close(mixed.rgb[0], subject.resized((48, 48)).over())
+
+
+def test_a_prepared_picture_keeps_its_framing_and_a_photograph_does_not() -> None:
+    photo = photo_of(block())
+    assert photo.alpha is not None
+    kept_alpha = photo.alpha
+    kept = framed_subject(photo, matte_from_alpha, photo_px=64)
+    assert kept.size_hw == (64, 64)
+    opaque = Image(photo.rgb)
+    framed = framed_subject(opaque, lambda photo: Foreground(photo.rgb, kept_alpha), photo_px=64)
+    assert float((kept.alpha - framed.alpha).abs().max()) > 0.1
+
+
+def test_the_photograph_is_a_view_from_azimuth_0() -> None:
+    subject = matte_from_alpha(photo_of(block()))
+    view = photo_view(subject, elevation_deg=20.0, distance=1.5, fov_deg=49.13)
+    assert torch.equal(view.rgb[0], subject.over())
+    assert float(view.cameras.elevation_deg[0]) == pytest.approx(20.0, abs=1e-3)
+    assert float(view.cameras.origin[0].norm()) == pytest.approx(1.5, abs=1e-5)
+
+
+def test_wild_estimates_are_brought_back() -> None:
+    assert [plausible_deg(d) for d in (-80.0, 15.0, 85.0)] == [-30.0, 15.0, 60.0]
