@@ -23,13 +23,18 @@ DEFAULTS = {
     "orbit": "orbit-small",
     "autoencoder": "autoencoder-small",
     "elevation": "elevation-small",
+    "depth": "depth-small",
+    "refiner_views": "cascade-small",
+    "video_refiner": "video-refiner-small",
+    "multiview": "multiview-small",
+    "depth_image": "depth-image-small",
 }
 """The shipped weights of each kind."""
 
 VIDEO_KINDS = ("svd", "sv3d", "hi3d")
 """Kinds of imported checkpoints that can draw an orbit."""
 
-_TRAINABLE = ("orbit", "autoencoder", "elevation")
+_TRAINABLE = tuple(kind for kind in DEFAULTS if kind not in ("matte", "features"))
 _REQUIRED = ("name", "kind", "file", "sha256", "licence", "source")
 
 
