@@ -168,19 +168,8 @@ class Stages:
     @contextmanager
     def counting(self, networks: Mapping[str, nn.Module]) -> Iterator[None]:
         """Count how often networks are called."""
-
-        def count(name: str) -> Callable[..., None]:
-            def called(*_: object) -> None:
-                self._counted[name] = self._counted.get(name, 0) + 1
-
-            return called
-
-        hooks = [net.register_forward_pre_hook(count(name)) for name, net in networks.items()]
-        try:
+        with counted_calls(networks) as self._counted:
             yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def network_calls(self) -> dict[str, int]:
         """Sum the calls of each network over all stages."""
@@ -226,6 +215,25 @@ class Stages:
         tensors = {**packed, _RNG: self.rng.get_state()}
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata={**text, "identity": self._identity})
+
+
+@contextmanager
+def counted_calls(networks: Mapping[str, nn.Module]) -> Iterator[dict[str, int]]:
+    """Count how often networks are called inside the block, by their names."""
+    calls: dict[str, int] = {}
+
+    def counter(name: str) -> Callable[..., None]:
+        def called(*_: object) -> None:
+            calls[name] = calls.get(name, 0) + 1
+
+        return called
+
+    hooks = [net.register_forward_pre_hook(counter(name)) for name, net in networks.items()]
+    try:
+        yield calls
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 class _KeptFile:

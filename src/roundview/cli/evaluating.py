@@ -1,8 +1,7 @@
 """`roundview eval`: named protocols over a data set."""
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .comparing import compare, table
 from .options import (
     Device,
     DeviceOption,
@@ -335,22 +335,8 @@ def single_view(  # noqa: PLR0913  typer reads the options from the signature
         _conclude(results, output, listener)
 
 
-@evaluate.command("compare")
-def compare(
-    first: Annotated[Path, typer.Argument(help="results.json of an evaluation.")],
-    second: Annotated[Path, typer.Argument(help="results.json of another, of the same protocol.")],
-    as_json: Json = False,
-) -> None:
-    """Print how the second results differ from the first, object by object, with intervals."""
-    from ..evaluate import compare as comparing  # noqa: PLC0415  imports numpy
-
-    before, after = comparing.read_results(first), comparing.read_results(second)
-    differences = comparing.compare(before, after)
-    if as_json:
-        for one in differences:
-            print(json.dumps(asdict(one) | {"mean": one.mean, "verdict": one.verdict}))
-        return
-    print(comparing.comparison_text(before, after, differences), end="")
+evaluate.command("compare")(compare)
+evaluate.command("table")(table)
 
 
 def _workers(

@@ -48,6 +48,8 @@ MARKS = {
     "volume_iou": Mark("volume IoU", 3, 1),
     "normal_consistency": Mark("normal consistency", 3, 1),
     "seconds": Mark("seconds", 1, -1),
+    "network_calls": Mark("network calls", 0, -1),
+    "peak_memory_mb": Mark("peak memory, MB", 0, -1),
     "faces": Mark("faces", 0, 0),
     "shells": Mark("shells", 1, -1),
     "watertight": Mark("watertight", 2, 1),

@@ -7,15 +7,14 @@ the silhouette inflated, which takes no knowledge, and the visual hull of the tr
 which takes the answer.
 """
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
-from torch import Generator
+from torch import Generator, nn
 
 from .. import __version__
 from ..data.objects import ObjectFile
@@ -35,7 +34,7 @@ from .nvs import Candidate, load_measure
 from .protocol import NvsProtocol, Truth, mark, render_truth
 from .shapes import inflated_silhouette, visual_hull
 from .strips import strip_png
-from .through_recipe import WatchedStages, unmoved
+from .through_recipe import WatchedStages, costs, unmoved
 
 NAME = "mesh-syncdreamer"
 
@@ -68,6 +67,11 @@ class RecipeMeshes:
         candidate = self.candidate
         return candidate.method.run(photo, candidate.loaded.models, rng, candidate.settings, stages)
 
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """Those whose calls are counted."""
+        return self.candidate.loaded.counted
+
     def facts(self) -> dict[str, Any]:
         """Say what makes the meshes."""
         candidate = self.candidate
@@ -94,6 +98,11 @@ class FileMeshes:
         mesh = centred(load_glb(self.folder / f"{name}.glb"))[0]
         report(1.0)
         return mesh
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """None that is known of."""
+        return {}
 
     def facts(self) -> dict[str, Any]:
         """Say where the meshes come from, and when each was written."""
@@ -139,9 +148,8 @@ class MeshMeasure:
         """Measure one object."""
         truth = render_truth(mesh, self.protocol)
         camera, grid = self.protocol.cameras()[0], self.resolution
-        begin = time.perf_counter()
-        made = self.source(name, truth, report)
-        seconds = time.perf_counter() - begin
+        with costs(self.source.networks) as spent:
+            made = self.source(name, truth, report)
         aligned = align(made, mesh, self.alignment, seeded(self.seed))
         shapes = {
             "measured": aligned.mesh,
@@ -162,7 +170,7 @@ class MeshMeasure:
             rows[key] |= {m: round(value, 6) for m, value in surface.items()}
             by_row[key] = marks["psnr"]
             drawn.append(views.rgb)
-        rows["measured"]["seconds"] = round(seconds, 2)
+        rows["measured"] |= spent
         entry = {
             "rows": rows,
             "azimuth_deg": [round(float(a), 3) for a in truth.views.cameras.azimuth_deg[1:]],

@@ -27,7 +27,7 @@ from .marks import mean_rows
 from .nvs import Candidate
 from .protocol import NvsProtocol, as_written
 from .strips import strip_png
-from .through_recipe import WatchedStages, unmoved
+from .through_recipe import WatchedStages, costs, unmoved
 
 NAME = "single-view"
 LABELS = {
@@ -83,9 +83,10 @@ class SingleViewMeasure:
         del name
         candidate, protocol = self.candidate, self.protocol
         stages = WatchedStages({}, report=report, expected=7)
-        asset = candidate.method.run(
-            photo, candidate.loaded.models, seeded(candidate.seed), candidate.settings, stages
-        )
+        with costs(candidate.loaded.counted) as spent:
+            asset = candidate.method.run(
+                photo, candidate.loaded.models, seeded(candidate.seed), candidate.settings, stages
+            )
         elevation_deg = stages.notes["photo_elevation_deg"]
         subject = stages.results["matte"].resized((protocol.size_px, protocol.size_px))
         wanted = as_written(composite(subject.rgb, subject.alpha, (1.0, 1.0, 1.0)))[None]
@@ -99,7 +100,7 @@ class SingleViewMeasure:
             ).rgb
         )
         rows = {
-            "reference": self._reference(drawn[:1], wanted),
+            "reference": self._reference(drawn[:1], wanted) | spent,
             "novel": self._novel(drawn[1:], wanted),
             "copy": self._novel(wanted, wanted),
         }

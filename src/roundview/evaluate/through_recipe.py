@@ -1,11 +1,13 @@
 """Run a whole recipe on a photograph whose truth is known, and look at what each stage made."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from jaxtyping import Float
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from ..camera import Cameras
 from ..gaussians import Gaussians
@@ -20,7 +22,9 @@ from ..models import (
     Value,
     silent,
 )
+from ..pipeline import peak_memory_mb
 from ..splat.render import render_gaussians
+from ..stages import counted_calls
 from ..surface.raster import render_mesh
 
 Recipe = Callable[[Image, Generator, StageRunner], Asset]
@@ -59,6 +63,25 @@ class WatchedStages(PlainStages):
 
     def _tell(self, stages_done: float) -> None:
         self._report(min(1.0, stages_done / self._expected))
+
+
+@contextmanager
+def costs(networks: Mapping[str, nn.Module]) -> Iterator[dict[str, float]]:
+    """Measure what the block costs; the marks are there when it has ended.
+
+    `network_calls` is the sum over all networks; each call may be of several views at once, with
+    guidance of each twice. `peak_memory_mb` is the most that this process has held so far.
+    """
+    marks: dict[str, float] = {}
+    begin = time.perf_counter()
+    with counted_calls(networks) as calls:
+        yield marks
+    marks["seconds"] = round(time.perf_counter() - begin, 2)
+    if networks:
+        marks["network_calls"] = float(sum(calls.values()))
+    peak = peak_memory_mb()
+    if peak is not None:
+        marks["peak_memory_mb"] = peak
 
 
 def recipe_pictures(
