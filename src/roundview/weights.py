@@ -35,6 +35,7 @@ VIDEO_KINDS = ("svd", "sv3d", "hi3d")
 """Kinds of imported checkpoints that can draw an orbit."""
 
 _TRAINABLE = tuple(kind for kind in DEFAULTS if kind not in ("matte", "features"))
+_LONGEST_NAME = 255  # bytes that a file's name may have on every file system
 _REQUIRED = ("name", "kind", "file", "sha256", "licence", "source")
 
 
@@ -208,15 +209,20 @@ def for_record(weights: Card) -> dict[str, Any]:
 
 def _read(path: Path) -> Card:
     try:
-        stated = json.loads(path.read_text())
-    except ValueError as error:
+        stated = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no weight card: {error}") from error
     lacking = [key for key in _REQUIRED if not isinstance(stated, dict) or key not in stated]
     if lacking:
         raise ValueError(f"{path} is no weight card: it lacks {', '.join(lacking)}")
+    texts = (*_REQUIRED, "trained_on")
+    wrong = [key for key in texts if not isinstance(stated.get(key, ""), str)]
+    wrong += [] if isinstance(stated.get("settings", {}), dict) else ["settings"]
+    if wrong:
+        raise ValueError(f"{path} is no weight card: it has no sense in {', '.join(wrong)}")
     # A card names a file of its own folder; anything else could point out of it.
-    if Path(stated["file"]).name != stated["file"]:
-        raise ValueError(f"{path}: file must be a plain file name, got {stated['file']!r}")
+    if Path(stated["file"]).name != stated["file"] or len(stated["file"].encode()) > _LONGEST_NAME:
+        raise ValueError(f"{path}: file must be a plain file name, got {stated['file'][:80]!r}")
     fields = Card.__dataclass_fields__.keys() - {"facts", "folder"}
     known = {key: stated.pop(key) for key in list(stated) if key in fields}
     return Card(**known, facts=stated, folder=path.parent)

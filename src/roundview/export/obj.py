@@ -175,8 +175,11 @@ class _Scene:
     def _inside(self, name: str) -> Path | None:
         """Give the file of that name in the OBJ's folder or below; None if there is none."""
         path = self.folder / name.replace("\\", "/")
-        inside = path.resolve().is_relative_to(self.folder.resolve())
-        return path if inside and path.is_file() else None
+        try:
+            inside = path.resolve().is_relative_to(self.folder.resolve())
+            return path if inside and path.is_file() else None
+        except (OSError, RuntimeError):  # A name too long to exist, a link that leads to itself.
+            return None
 
 
 def _numbers(words: list[str], least: int) -> list[float]:

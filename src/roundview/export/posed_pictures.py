@@ -99,14 +99,16 @@ def picture_file(folder: Path, name: str, what: str) -> Path:
         ValueError: If it is missing, or its name leads out of the folder.
     """
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"{what} {name!r} lies outside of {folder}")
-    if not path.is_file():
-        found = [file for s in _SUFFIXES if (file := path.with_name(path.name + s)).is_file()]
-        if not found:
-            raise ValueError(f"the picture {name!r} is missing")
-        path = found[0]
-    return path
+    try:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"{what} {name[:200]!r} lies outside of {folder}")
+        names = (path.name, *(path.name + suffix for suffix in _SUFFIXES))
+        found = next((file for n in names if (file := path.with_name(n)).is_file()), None)
+    except (OSError, RuntimeError):  # A name too long to exist, a link that leads to itself.
+        found = None
+    if found is None:
+        raise ValueError(f"the picture {name[:200]!r} is missing")
+    return found
 
 
 def read_rgba(path: Path, mask: Path | None) -> Float[Tensor, "h w 4"]:

@@ -271,15 +271,15 @@ def _focal(frame: Json, h: int, w: int) -> tuple[float, float]:
 
 def _number(frame: Json, key: str) -> float:
     value = frame[key]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{key} must be a number, got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
+        raise ValueError(f"{key} must be a number, got {repr(value)[:80]}")
     return float(value)
 
 
 def _pose(frame: Json, at: int) -> Tensor:
     try:
         pose = torch.tensor(frame.get("transform_matrix"), dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"transform_matrix of frame {at} is not a matrix of numbers") from error
     if tuple(pose.shape) == (3, 4):
         pose = torch.cat([pose, torch.tensor([[0.0, 0, 0, 1]], dtype=torch.float64)])
