@@ -1,0 +1,128 @@
+"""Estimate depth and normals of a subject over white, on top of frozen deep features."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..image import resize
+from ..models import FeatureModel
+
+PICTURE_PX = 128
+"""Pictures are brought to this size on their longer side, that of the renders it was trained on."""
+_TOGETHER = 16
+"""Pictures that go through the network at once; bounds the memory of an orbit's frames."""
+
+
+@dataclass(frozen=True)
+class DepthSize:
+    """Size of a `DepthDecoder`; the defaults are the small model that we ship.
+
+    Attributes:
+        maps: Channels of the feature maps, finest first; each has half the size of the one before.
+        widths: Channels of the decoder at each map's size.
+        blocks: Residual blocks at each map's size.
+    """
+
+    maps: tuple[int, ...] = (16, 24, 40, 80)
+    widths: tuple[int, ...] = (24, 48, 96, 160)
+    blocks: tuple[int, ...] = (0, 1, 1, 2)
+
+
+class DepthDecoder(nn.Module):
+    """Decodes feature maps into inverse depth, normals and coverage, twice the finest map's size.
+
+    A U-Net's upward half (Ronneberger et al., "U-Net: Convolutional Networks for Biomedical Image
+    Segmentation", 2015) over an encoder that is not trained. The coarsest map's mean, the whole
+    subject at a glance, is told to every pixel.
+    """
+
+    def __init__(self, size: DepthSize = DepthSize()) -> None:
+        super().__init__()
+        coarsest = size.widths[-1]
+        self.enter = nn.ModuleList()
+        self.blocks = nn.ModuleList()
+        above = 0  # Channels that come up from the coarser level.
+        for seen, width, count in reversed(
+            list(zip(size.maps, size.widths, size.blocks, strict=True))
+        ):
+            self.enter.append(nn.Conv2d(seen + above, width, 3, padding=1))
+            self.blocks.append(nn.Sequential(*[_Block(width) for _ in range(count)]))
+            above = width
+        self.whole = nn.Linear(size.maps[-1], coarsest)
+        self.leave = nn.Sequential(_norm(above), nn.SiLU(), nn.Conv2d(above, 20, 3, padding=1))
+
+    def forward(self, maps: list[Tensor]) -> Float[Tensor, "n 5 h w"]:
+        """Give inverse depth less 1, normals of any length, and the logit of coverage.
+
+        Inverse depth is in units of one over the distance of the subject's centre, as far as one
+        picture tells; normals are in the camera's frame.
+        """
+        coarsest_first = maps[::-1]
+        x = self.enter[0](coarsest_first[0])
+        x = x + self.whole(coarsest_first[0].mean(dim=(2, 3)))[:, :, None, None]
+        x = self.blocks[0](x)
+        for enter, blocks, seen in zip(
+            self.enter[1:], self.blocks[1:], coarsest_first[1:], strict=True
+        ):
+            larger = nn.functional.interpolate(x, seen.shape[-2:], mode="nearest")
+            x = blocks(enter(torch.cat([larger, seen], dim=1)))
+        return nn.functional.pixel_shuffle(self.leave(x), 2)
+
+
+class FeatureDepth:
+    """The `DepthModel`: deep features of pictures through a `DepthDecoder`.
+
+    Inverse depth is 0, and the normal too, where there is no subject.
+    """
+
+    def __init__(self, features: FeatureModel, decoder: DepthDecoder) -> None:
+        self.features = features
+        self.decoder = decoder.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def __call__(
+        self, rgb: Float[Tensor, "n h w 3"]
+    ) -> tuple[Float[Tensor, "n h w"], Float[Tensor, "n h w 3"]]:
+        """Give inverse depth (near is large, about 1) and unit normals in the camera's frame."""
+        parts = [self._decoded(part) for part in rgb.split(_TOGETHER)]
+        level, normal, logit = torch.cat(parts).split([1, 3, 1], dim=1)
+        subject = logit[:, 0] > 0
+        inverse = (1 + level[:, 0]).clamp(min=_FAR) * subject
+        unit = nn.functional.normalize(normal, dim=1) * subject[:, None]
+        return inverse, unit.movedim(1, -1)
+
+    def _decoded(self, rgb: Float[Tensor, "n h w 3"]) -> Float[Tensor, "n 5 h w"]:
+        h, w = rgb.shape[1:3]
+        small = resize(rgb, working_size(h, w)).clamp(0, 1)
+        out = self.decoder(self.features.maps(small)).float()
+        return nn.functional.interpolate(out, (h, w), mode="bilinear", align_corners=False)
+
+
+_FAR = 0.25
+"""Least inverse depth of a subject: four times its centre's distance, where no part of one is."""
+
+
+def working_size(h: int, w: int) -> tuple[int, int]:
+    """Give the size at which the network sees a picture: multiples of 16, the longer side 128."""
+    scale = PICTURE_PX / max(h, w)
+    return max(16, round(h * scale / 16) * 16), max(16, round(w * scale / 16) * 16)
+
+
+class _Block(nn.Module):
+    """Two convolutions beside the way through."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *(_norm(width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)),
+            *(_norm(width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)),
+        )
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        return x + self.layers(x)
+
+
+def _norm(width: int) -> nn.GroupNorm:
+    return nn.GroupNorm(8 if width % 8 == 0 else 1, width)
