@@ -12,16 +12,21 @@ from roundview.diffusion.ddim import ScaledLinear
 from roundview.diffusion.encoders import AutoencoderSize, LatentAutoencoder
 from roundview.diffusion.guide import sds_gradient, shares_at
 from roundview.diffusion.guide_models import (
+    SmallViewGuide,
+    Zero123Guide,
     cosine_shares,
     orbit_noise,
-    zero123_guide,
     zero123_noise,
 )
+from roundview.diffusion.known_views import SmallViewModel, target_velocity
 from roundview.diffusion.ldm_autoencoder import LdmAutoencoder
 from roundview.diffusion.orbit import LatentOrbitModel, tell_orbit
+from roundview.diffusion.view_guide import ViewGuide
 from roundview.diffusion.view_transformer import ViewTransformer, ViewTransformerSize
 from roundview.diffusion.zero123 import Zero123Net
+from roundview.diffusion.zero123_views import Zero123Options, Zero123Views
 from roundview.image import Foreground
+from roundview.views import Views
 
 SIZE = AutoencoderSize(
     latent_channels=8, width=8, encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1, 1)
@@ -48,9 +53,10 @@ def test_zero123_guides_by_the_way_from_the_photograph() -> None:
     net = Zero123Net(shape).eval().requires_grad_(False)
     tower = ClipTower(ClipShape(16, 1, 2, 14, 28, 8)).eval()
     autoencoder = LdmAutoencoder(AutoencoderShape(width=32, widths=(1, 1), res_blocks=1)).eval()
-    guided = zero123_guide(
-        net, autoencoder, tower, subject(), cameras(30.0, 90.0), cameras(0.0), size_px=16
-    )
+    model = Zero123Views(net, autoencoder, tower, Zero123Options(size_px=16))
+    guide = Zero123Guide(model, photo(), scale=5.0)
+    assert isinstance(guide, ViewGuide)
+    guided = guide.told(cameras(30.0, 90.0))
     assert guided.scale == 5
     assert not bool(guided.without.tokens.any())
     assert not bool(guided.without.beside.any())
@@ -118,3 +124,33 @@ def test_the_orbit_models_shares_fall_from_nearly_one_to_nearly_nothing() -> Non
     assert float(shares[0]) > 0.999999
     assert 0 < float(shares[-1]) < 1e-6
     assert float(shares[499] + shares[500]) == pytest.approx(1)
+
+
+def photo() -> Views:
+    return Views(torch.full((1, 16, 16, 3), 0.4), torch.ones(1, 16, 16), cameras(0.0))
+
+
+def small_guide() -> SmallViewGuide:
+    orbit = orbit_model()
+    return SmallViewGuide(SmallViewModel(orbit.network, orbit.autoencoder), photo())
+
+
+def test_the_small_guide_predicts_the_noise_of_each_view_at_its_own_level() -> None:
+    guide = small_guide()
+    assert isinstance(guide, ViewGuide)
+    assert (guide.together, guide.size_px) == (1, 16)
+    guided = guide.told(cameras(30.0, 90.0))
+    x, t = randn(2, 8, 2, 2, seed=5), torch.tensor([200, 700])
+    assert guided.given is not None
+    velocity = target_velocity(guide.model.network, x, torch.tensor([0.2005, 0.7005]), guided.given)
+    # e = sigma x + alpha v.
+    share = shares_at(guide.shares, t, x)
+    wanted = (1 - share).sqrt() * x + share.sqrt() * velocity
+    torch.testing.assert_close(guided(x, t), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_the_small_guide_carries_its_gradient_back_to_the_picture() -> None:
+    picture = torch.rand(1, 4, 16, 16, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    small_guide().encode(picture).square().sum().backward()
+    assert picture.grad is not None
+    assert bool(picture.grad.any())

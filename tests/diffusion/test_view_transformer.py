@@ -58,3 +58,23 @@ def test_views_see_one_another() -> None:
     other = noisy.clone()
     other[:, 2] += 1.0
     assert not torch.allclose(network()(noisy, *rest)[:, 0], network()(other, *rest)[:, 0])
+
+
+def test_one_time_for_all_and_the_same_time_for_each_are_one() -> None:
+    noisy, t, *rest = inputs()
+    each = network()(noisy, t[:, None].expand(1, 3), *rest)
+    torch.testing.assert_close(each, network()(noisy, t, *rest), rtol=1e-4, atol=1e-5)
+
+
+def test_a_view_at_time_one_tells_nothing_and_at_zero_all() -> None:
+    noisy, _, *rest = inputs()
+    other = noisy.clone()
+    other[:, 0] += 1.0
+
+    def seen(time: float) -> float:
+        t = torch.tensor([[time, 0.5, 0.5]])
+        moved = network()(other, t, *rest) - network()(noisy, t, *rest)
+        return float(moved[:, 1:].detach().abs().max())
+
+    assert seen(1.0) < 1e-6  # cos(pi / 2) is 4e-8 in float32.
+    assert seen(0.0) > 1e-3

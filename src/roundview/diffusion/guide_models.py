@@ -1,39 +1,25 @@
-"""Zero123 and our own orbit model as guides: `NoiseModel`s with what they must be told.
+"""Zero123, its cascade and our own networks as guides: `NoiseModel`s with what they must be told.
 
+`SmallViewGuide` and `Zero123Guide` are `ViewGuide`s, told of the photograph when they are made.
 `multiview` does the same for MVDream, ImageDream and Isotropic3D.
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
-from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..camera import Cameras
-from ..frames import zero123_from_cameras
-from ..image import Foreground
-from .clip import ClipTower, clip_input
+from ..views import Views
+from .ddim import ScaledLinear
 from .guide import Guided, NoiseModel, shares_at
 from .guide_vsd import noise_from_velocity
-from .ldm_autoencoder import LdmAutoencoder
+from .known_views import KnownTold, SmallViewModel, target_velocity
 from .orbit import OrbitTold
 from .view_transformer import ViewTransformer
 from .zero123 import Zero123Net
-
-
-@dataclass(frozen=True, eq=False)
-class Zero123Told:
-    """What Zero123 is told of each view.
-
-    Attributes:
-        beside: Latents of the photograph, not scaled.
-        tokens: Its embedding and the way from its camera.
-    """
-
-    beside: Float[Tensor, "v c h w"]
-    tokens: Float[Tensor, "v k d"]
+from .zero123_views import Zero123Told, Zero123Views
 
 
 def zero123_noise(net: Zero123Net) -> NoiseModel[Zero123Told]:
@@ -45,39 +31,31 @@ def zero123_noise(net: Zero123Net) -> NoiseModel[Zero123Told]:
     return predict
 
 
-@torch.no_grad()
-def zero123_guide(
-    net: Zero123Net,
-    autoencoder: LdmAutoencoder,
-    tower: ClipTower,
-    subject: Foreground,
-    cameras: Cameras,
-    photo_camera: Cameras,
-    *,
-    scale: float = 5.0,
-    size_px: int = 256,
-) -> Guided[Zero123Told]:
-    """Give Zero123 as a guide of views from some cameras.
+class Zero123Guide:
+    """A `ViewGuide` that judges each view on its own: Zero123, or the refiner of a cascade.
 
     Args:
-        net: The UNet with its projection.
-        autoencoder: Stable Diffusion's.
-        tower: CLIP's ViT-L/14.
-        subject: Square; seen from `photo_camera`.
-        cameras: Of the views.
-        photo_camera: One.
-        scale: Of guidance; 5 is HiFi-123's, 3 threestudio's.
-        size_px: Side of the pictures that the model was trained with.
+        model: A public checkpoint.
+        known: Views of the subject, the photograph first; see `SmallViewGuide`.
+        scale: Of guidance; 3 is threestudio's for Zero123, 5 HiFi-123's.
     """
-    at = net.cc_projection.weight
-    photo = rearrange(subject.resized((size_px, size_px)).over(), "h w c -> 1 c h w") * 2 - 1
-    prepared = clip_input(photo, side=tower.shape.side, antialias=False)
-    embedding = tower(prepared.to(at))[:, None].expand(len(cameras), -1, -1)
-    pose = zero123_from_cameras(cameras, photo_camera)[:, None].to(at)
-    beside = autoencoder.encode(photo.to(at)).expand(len(cameras), -1, -1, -1)
-    given = Zero123Told(beside, net.tokens(embedding, pose))
-    without = Zero123Told(torch.zeros_like(beside), torch.zeros_like(given.tokens))
-    return Guided(zero123_noise(net), given, without, scale)
+
+    together = 1
+
+    def __init__(self, model: Zero123Views, known: Views, *, scale: float = 3.0) -> None:
+        self.model, self.scale = model, scale
+        self.known = model.look_at(known)
+        self.shares = ScaledLinear().alphas_cumprod()
+        self.size_px = model.options.size_px
+
+    def encode(self, rgba: Float[Tensor, "n 4 h w"]) -> Float[Tensor, "n c y x"]:
+        """Turn renderings into latents; differentiable."""
+        return self.model.encode(rgba)
+
+    def told(self, cameras: Cameras) -> Guided[Zero123Told]:
+        """Tell the network the ways from the known views to these cameras."""
+        given = self.model.tell(self.known, cameras)
+        return Guided(zero123_noise(self.model.net), given, given.nothing(), self.scale)
 
 
 def cosine_shares(steps: int = 1000) -> Float[Tensor, " steps"]:
@@ -105,6 +83,54 @@ def orbit_noise(network: ViewTransformer, *, steps: int = 1000) -> NoiseModel[Or
             told.world_from_camera,
             told.focal_ratio,
         )[0]
+        return noise_from_velocity(x, velocity, shares_at(shares, t, x))
+
+    return predict
+
+
+class SmallViewGuide:
+    """A `ViewGuide` that judges each view on its own: our network in Zero123's place.
+
+    Args:
+        model: The shipped orbit network, or the refiner of a cascade.
+        known: Views of the subject, the photograph first: it alone, or (for the refiner) with the
+            nearby views that the base drew. A cascade in distillation has no draft of the target,
+            whose camera is another at each step.
+    """
+
+    together = 1
+
+    def __init__(self, model: SmallViewModel, known: Views) -> None:
+        self.model = model
+        self.known = model.look_at(known)
+        self.shares = cosine_shares()
+        self.size_px = model.size_px
+
+    def encode(self, rgba: Float[Tensor, "n 4 h w"]) -> Float[Tensor, "n c y x"]:
+        """Turn renderings into latents; differentiable."""
+        return self.model.autoencoder.encode(rgba.to(self.model.device))
+
+    def told(self, cameras: Cameras) -> Guided[KnownTold | None]:
+        """Tell the network where views are seen from.
+
+        It was never trained without a photograph, so there is no guidance: the scale is 1, at which
+        what it would say without one cancels out, and is taken to be 0 to spare the call.
+        """
+        return Guided(
+            known_views_noise(self.model.network), self.model.tell(self.known, cameras), None, 1.0
+        )
+
+
+def known_views_noise(
+    network: ViewTransformer, *, steps: int = 1000
+) -> NoiseModel[KnownTold | None]:
+    """Let our network predict the noise of views, each at its own step of `cosine_shares`."""
+    shares = cosine_shares(steps)
+
+    def predict(x: Tensor, t: Int[Tensor, " b"], told: KnownTold | None) -> Tensor:
+        if told is None:
+            return torch.zeros_like(x)
+        velocity = target_velocity(network, x, ((t + 0.5) / steps).to(x), told)
         return noise_from_velocity(x, velocity, shares_at(shares, t, x))
 
     return predict

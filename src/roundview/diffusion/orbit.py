@@ -77,7 +77,7 @@ class LatentOrbitModel:
         )
         start = randn(shape, rng)
         return self._denoised(
-            subject, cameras, start, _drawing_times(steps), photo_elevation_deg, report
+            subject, cameras, start, drawing_times(steps), photo_elevation_deg, report
         )
 
     def redraw(
@@ -125,7 +125,7 @@ class LatentOrbitModel:
     def _denoiser(
         self, subject: Foreground, cameras: Cameras, photo_elevation_deg: float
     ) -> Callable[[Tensor, Tensor], Tensor]:
-        _check_cameras(cameras)
+        check_cameras(cameras)
         told = tell_orbit(self, subject, cameras, photo_elevation_deg=photo_elevation_deg)
         schedule = CosineSchedule()
         known = (told.photo_latent, told.photo_rgba, told.world_from_camera, told.focal_ratio)
@@ -194,7 +194,7 @@ def load_orbit_network(network: nn.Module, tensors: dict[str, Tensor]) -> None:
     network.load_state_dict({name: t.float() for name, t in tensors.items()}, strict=True)
 
 
-def _drawing_times(steps: int) -> Float[Tensor, " steps"]:
+def drawing_times(steps: int) -> Float[Tensor, " steps"]:
     """Begin at pure noise and go on from `REFINE_FROM`."""
     first = torch.ones(1, dtype=torch.float64)
     return first if steps == 1 else torch.cat([first, _times(REFINE_FROM, steps - 1)])
@@ -207,7 +207,12 @@ def _times(first: float, steps: int) -> Float[Tensor, " steps"]:
     return torch.linspace(first, 0, steps + 1, dtype=torch.float64)[:-1]
 
 
-def _check_cameras(cameras: Cameras) -> None:
+def check_cameras(cameras: Cameras) -> None:
+    """Refuse cameras that do not stand where our models were trained.
+
+    Raises:
+        ValueError: If the distance or the field of view is another.
+    """
     distance = cameras.origin.norm(dim=-1)
     tan_half = 0.5 * cameras.size_hw[0] / cameras.focal_px
     fov_deg = 2 * torch.rad2deg(tan_half.atan())

@@ -69,7 +69,7 @@ class ViewTransformer(nn.Module):
     def forward(
         self,
         noisy: Float[Tensor, "b v c p p"],
-        t: Float[Tensor, " b"],
+        t: Float[Tensor, " b"] | Float[Tensor, "b v"],
         photo_latent: Float[Tensor, "b c p p"],
         photo_rgba: Float[Tensor, "b 4 h h"],
         world_from_camera: Float[Tensor, "b v+1 4 4"],
@@ -79,7 +79,8 @@ class ViewTransformer(nn.Module):
 
         Args:
             noisy: Latents of the v views at time t.
-            t: Time of each set of views, 0 clean to 1 noise.
+            t: Time of each set of views, 0 clean to 1 noise; or of each view, 0 for those that are
+                known and 1 for those that tell nothing. The photo goes by the noisiest.
             photo_latent: Clean latents of the photo.
             photo_rgba: The photo itself, colour over white and alpha, [0, 1].
             world_from_camera: Poses, the photo's first; the photo stands at azimuth 0.
@@ -91,13 +92,15 @@ class ViewTransformer(nn.Module):
         photo = self.from_photo(torch.cat([clean, squares.to(clean)], dim=-1)) + self.is_photo
         # Scaled by the share of the signal, so that pure noise, which tells nothing, does not drown
         # the poses in the residual stream. Nothing is lost: t is known.
-        signal = (t * math.pi / 2).cos()[:, None, None, None]
+        of_views = t.reshape(len(t), -1)
+        signal = (of_views * math.pi / 2).cos()[..., None, None]
         views = self.from_latent(rearrange(noisy, "b v c y x -> b v (y x) c") * signal)
         rays = self.from_ray(_ray_features(world_from_camera, focal_ratio, p))
         tokens = torch.cat([photo, views], dim=1) + rays + self.position
-        condition = self.time(_bands(t, _TIME_BANDS))[:, None] + self.pose(
-            _poses(world_from_camera)
+        of_all = (
+            torch.cat([of_views.amax(1, keepdim=True), of_views], 1) if t.ndim == 2 else of_views
         )
+        condition = self.time(_bands(of_all, _TIME_BANDS)) + self.pose(_poses(world_from_camera))
         modulation = rearrange(self.modulation(condition), "b v (six w) -> six b v 1 w", six=6)
         for block in self.blocks:
             tokens = block(tokens, modulation)
@@ -191,8 +194,8 @@ def _poses(world_from_camera: Float[Tensor, "b v 4 4"]) -> Float[Tensor, "b v 8"
     return torch.stack(numbers, dim=-1)
 
 
-def _bands(value: Float[Tensor, " b"], count: int) -> Float[Tensor, "b k"]:
+def _bands(value: Float[Tensor, "b v"], count: int) -> Float[Tensor, "b v k"]:
     """Embed a number in [0, 1] in sinusoids (Vaswani et al. 2017) of frequency 1 to 1000."""
     frequency = torch.exp(torch.linspace(0, math.log(1000.0), count // 2)).to(value)
-    angle = value[:, None] * frequency
+    angle = value[..., None] * frequency
     return torch.cat([angle.sin(), angle.cos()], dim=-1)

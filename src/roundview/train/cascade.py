@@ -8,7 +8,7 @@ Where paper and released trainer differ, both are there under a name.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from einops import rearrange
@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from ..diffusion.ddim import ddim, ddim_plan
+from ..diffusion.known_views import NEARBY_DEG
 from ..diffusion.noise import randn
 from ..diffusion.zero123 import Zero123Net, pose_from_degrees
 from ..models import Report, silent
@@ -23,10 +24,6 @@ from .batch import ViewSampler
 from .encoding import Encoders, device_of, noisy_latents, random_steps, without
 from .loop import LoopSettings, half_precision, train
 from .zero123 import PairBatch, Zero123Training, dropped, pair_batch
-
-PROMPTS_DEG = ((0.0, 45.0, 0.0), (0.0, -45.0, 0.0), (-30.0, 0.0, 0.0))
-"""The nearby views, told from the input as in Zero123's demo: 45 degrees to either side, and 30 up
-(section 4.1; a negative polar angle is above)."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +50,36 @@ class CascadeTraining:
     dropout: Zero123Training = Zero123Training()  # noqa: RUF009  frozen
 
 
-class CascadePair(nn.Module):
+@runtime_checkable
+class Following(Protocol):
+    """How a base follows its refiner; see `CascadeTraining`."""
+
+    @property
+    def eta(self) -> float:
+        """Share of itself that the base keeps at each step, at most."""
+        ...
+
+    @property
+    def early(self) -> bool:
+        """Whether it follows faster at first."""
+        ...
+
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+class CascadePair(nn.Module, Generic[Net]):
     """A base that is not trained, and the refiner that is; both begin with the same weights."""
 
     steps: Tensor
 
-    def __init__(self, base: Zero123Net, refiner: Zero123Net) -> None:
+    def __init__(self, base: Net, refiner: Net) -> None:
         super().__init__()
         self.base, self.refiner = base.requires_grad_(False), refiner
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     @torch.no_grad()
-    def follow(self, training: CascadeTraining) -> None:
+    def follow(self, training: Following) -> None:
         """Pull the base towards the refiner (equation 13); to be called before each step.
 
         The first call only counts: no step is done by then.
@@ -79,7 +94,7 @@ class CascadePair(nn.Module):
 
 
 def train_cascade(
-    pair: CascadePair,
+    pair: CascadePair[Zero123Net],
     sampler: ViewSampler,
     encoders: Encoders,
     directory: Path,
@@ -88,7 +103,7 @@ def train_cascade(
     settings: LoopSettings = LoopSettings(steps=170000, learning_rate=1e-4),  # noqa: B008  frozen
     resume: bool = False,
     report: Report = silent,
-) -> CascadePair:
+) -> CascadePair[Zero123Net]:
     """Train the refiner; the pair, base and count included, is what checkpoints hold.
 
     With gradients accumulated over several batches the base follows once a batch.
@@ -105,7 +120,7 @@ def train_cascade(
 
 
 def cascade_loss(
-    pair: CascadePair,
+    pair: CascadePair[Zero123Net],
     encoders: Encoders,
     batch: PairBatch,
     rng: Generator,
@@ -170,7 +185,7 @@ def prompt_poses(
         Ways to [target, az + 45, az - 45, el + 30]; then ways to the target from
         [input, coarse target, az + 45, az - 45, el + 30], the order of the tokens.
     """
-    nearby = pose_from_degrees(torch.tensor(PROMPTS_DEG)).to(pose).expand(len(pose), -1, -1)
+    nearby = pose_from_degrees(torch.tensor(NEARBY_DEG)).to(pose).expand(len(pose), -1, -1)
     back = _difference(pose[:, None], nearby)
     still = torch.zeros_like(pose)
     if coarse_pose == "paper":
@@ -179,7 +194,7 @@ def prompt_poses(
     return from_input, torch.cat([pose[:, None], still[:, None], back], dim=1)
 
 
-def kept_share(steps: int, training: CascadeTraining) -> float:
+def kept_share(steps: int, training: Following) -> float:
     """Say how much of itself the base keeps after so many steps."""
     return min(training.eta, (1 + steps) / (10 + steps)) if training.early else training.eta
 
