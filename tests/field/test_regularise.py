@@ -30,6 +30,7 @@ def drawn(weight: list[float], normal: Tensor | None = None) -> Rendered:
         samples,
         Shade(share, torch.zeros(2, 3), normal),
         torch.tensor([[0.0, 0.0, -1.0]]).expand(2, 3),
+        torch.zeros(2, 3),
     )
 
 

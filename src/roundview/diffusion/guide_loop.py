@@ -42,11 +42,14 @@ class Group:
         name: For the state; each group has its own.
         parameters: Leaves that the rendering depends on.
         rate: Learning rate at a step.
+        held: What rendering itself changes in place as the run goes on, such as which cells of a
+            field are occupied: kept and set with the parameters.
     """
 
     name: str
     parameters: Sequence[Tensor]
     rate: Callable[[int], float]
+    held: Sequence[Tensor] = ()
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,8 @@ def _state(
     return {
         "step": step,
         "parameters": {
-            group.name: [p.detach().cpu().clone() for p in group.parameters] for group in groups
+            group.name: [p.detach().cpu().clone() for p in (*group.parameters, *group.held)]
+            for group in groups
         },
         "optimiser": _copied(optimiser.state_dict()),
         "rng": rng.get_state(),
@@ -157,14 +161,15 @@ def _restored(
     steps: int,
 ) -> int:
     told: Mapping[str, list[Tensor]] = state["parameters"]
-    shapes = {group.name: [tuple(p.shape) for p in group.parameters] for group in groups}
+    whole = {group.name: [*group.parameters, *group.held] for group in groups}
+    shapes = {name: [tuple(p.shape) for p in held] for name, held in whole.items()}
     if {name: [tuple(p.shape) for p in kept] for name, kept in told.items()} != shapes:
         raise ValueError(f"start holds parameters of other names or shapes than {shapes}")
     if not 0 <= state["step"] <= steps:
         raise ValueError(f"start was kept after step {state['step']}, but there are {steps} steps")
     with torch.no_grad():
-        for group in groups:
-            for parameter, value in zip(group.parameters, told[group.name], strict=True):
+        for name, held in whole.items():
+            for parameter, value in zip(held, told[name], strict=True):
                 parameter.copy_(value)
     # A copy: the optimiser takes what it loads for its own and changes it.
     optimiser.load_state_dict(_copied(state["optimiser"]))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from ..camera import Cameras, rays
@@ -56,6 +56,7 @@ class Rendered:
         samples: Where they lie.
         shade: What they show.
         direction: Of the rays.
+        points: Where the samples lie in the world.
     """
 
     rgb: Float[Tensor, "r 3"]
@@ -66,10 +67,15 @@ class Rendered:
     samples: RaySamples
     shade: Shade
     direction: Float[Tensor, "r 3"]
+    points: Float[Tensor, "p 3"]
 
     def over(self, background: Float[Tensor, "#r 3"]) -> Float[Tensor, "r 3"]:
         """Give the colour over a background, one for all rays or one for each."""
         return self.rgb + (1 - self.opacity[:, None]) * background
+
+
+Light = Callable[[Float[Tensor, "p 3"], Int[Tensor, " p"], Shade], Float[Tensor, "p 3"]]
+"""light(points, ray, shade) -> the colour that samples are seen in; see `lighting`."""
 
 
 class Field(nn.Module, ABC):
@@ -172,13 +178,18 @@ def render_rays(
     *,
     rng: Generator | None = None,
     normals: bool = False,
+    light: Light | None = None,
 ) -> Rendered:
-    """Draw single rays over nothing; directions are of unit length. Differentiable."""
+    """Draw single rays over nothing; directions are of unit length. Differentiable.
+
+    With a `light`, which may need normals, samples have the colour that it gives them.
+    """
     samples = march(origin, direction, field.occupancy, step=field.step, rng=rng)
     along = direction[samples.ray]
     points = origin[samples.ray] + samples.distance[:, None] * along
     shade = field.shade(points, along, normals=normals)
-    values = [shade.rgb, samples.distance[:, None], torch.ones_like(shade.rgb[:, :1])]
+    rgb = shade.rgb if light is None else light(points, samples.ray, shade)
+    values = [rgb, samples.distance[:, None], torch.ones_like(rgb[:, :1])]
     if normals and shade.normal is not None:
         values.append(shade.normal)
     summed, weight = composite(shade.alpha, torch.cat(values, dim=1), samples)
@@ -192,6 +203,7 @@ def render_rays(
         samples,
         shade,
         direction,
+        points,
     )
 
 

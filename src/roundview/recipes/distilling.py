@@ -7,7 +7,7 @@ those of threestudio (Guo et al., 2023). `distilling_asset` makes an asset of th
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from einops import rearrange
@@ -39,6 +39,10 @@ _REFRESH = 16
 """Steps between looks at the occupancy (Müller et al. 2022, as threestudio)."""
 
 
+Gradient: TypeAlias = Literal["sds", "reconstruction", "sjc"]
+"""What a guide is asked for; see `Asking`."""
+
+
 @dataclass(frozen=True)
 class Asking:
     """What one guide is asked, and how much its answer counts.
@@ -53,7 +57,7 @@ class Asking:
     """
 
     weight: float = 1.0
-    gradient: Literal["sds", "reconstruction", "sjc"] = "sds"
+    gradient: Gradient = "sds"
     times: TimeRange = DREAMFUSION_TIMES
     weighting: Weighting = "sds"
     rescale: float = 0.5
@@ -116,7 +120,7 @@ class Distilling:
     network_rate: float = 0.001
     last_rate: float = 1.0
     weight_decay: float = 0.0
-    levels: Ramp = Ramp(16, 16, 1)  # noqa: RUF009  a frozen value
+    levels: Ramp = Ramp(16.0, 16.0, 1)  # noqa: RUF009  a frozen value
     photo: PhotoLosses = PhotoLosses()  # noqa: RUF009  a frozen value
     order: Order = ORDER
     shading: Shading | None = None
