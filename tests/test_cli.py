@@ -41,9 +41,8 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "word"),
     [
         (["make", "nothing.png"], "--output"),
-        (["make", "nothing.png", "-o", "out", "--recipe", "hi3d"], "im3d only"),
         (["make", "nothing.png", "-o", "out", "--recipe", "nonsense"], "unknown"),
-        (["make", "nothing.png", "-o", "out", "--fit", "sdf"], "splat only"),
+        (["make", "nothing.png", "-o", "out", "--fit", "voxels"], "splat, sdf, radiance"),
         (["make", "nothing.png", "-o", "out", "--quality", "best"], "quality"),
         (["make", "nothing.png", "-o", "out", "--photo-elevation-deg", "up"], "elevation"),
         (["make", "nothing.png", "-o", "out", "--photo-elevation-deg", "85"], "-80..80"),

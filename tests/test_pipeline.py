@@ -8,8 +8,9 @@ from recipes_tiny import TINY
 from roundview.image import Image
 from roundview.loaders import Loaded
 from roundview.methods import method_of
-from roundview.pipeline import Job, make, peak_memory_mb, run
+from roundview.pipeline import Job, make, peak_memory_mb, run, with_surface
 from roundview.recipes.im3d import STANDARD, Im3d, Im3dModels
+from roundview.recipes.surfacing import Meshing
 from roundview.segment import PhotoMatte
 from roundview.stages import Stages, seeded
 from roundview.weights import card
@@ -72,6 +73,12 @@ def test_unknown_names_are_refused_with_those_there_are() -> None:
         job(recipe="dreamfusion")
     with pytest.raises(ValueError, match="there are: draft, standard, high"):
         make(photo_of(block()), quality="best")
+
+
+def test_any_surface_can_be_asked_for_where_a_recipe_has_a_choice() -> None:
+    assert with_surface(TINY, "sdf").surface == "sdf"
+    with pytest.raises(ValueError, match="--fit sdf: Meshing has its own way to a mesh"):
+        with_surface(Meshing(), "sdf")
 
 
 def test_make_is_the_recipe_with_shipped_models(monkeypatch: pytest.MonkeyPatch) -> None:

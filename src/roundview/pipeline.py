@@ -111,6 +111,19 @@ def run(job: Job, stages: Stages) -> Asset:
     return replace(asset, record=record_of(job, asset, stages))
 
 
+def with_surface(settings: Any, surface: str) -> Any:  # noqa: ANN401  as for `make`
+    """Ask for the surface that a mesh shall come from.
+
+    Raises:
+        ValueError: If the recipe has one way only.
+    """
+    if not hasattr(settings, "surface"):
+        raise ValueError(
+            f"--fit {surface}: {type(settings).__name__} has its own way to a mesh; leave --fit out"
+        )
+    return replace(settings, surface=surface)
+
+
 def adapted(settings: Any, ring: "VideoRing | None") -> Any:  # noqa: ANN401  as for `make`
     """Ask IM-3D for the one ring that a video model draws, at its size and with its steps."""
     if ring is None or not isinstance(settings, Im3d):

@@ -23,8 +23,8 @@ def test_the_recipes_named_are_those_that_there_are() -> None:
 
 def test_other_fits_are_refused() -> None:
     check_fit("splat")
-    with pytest.raises(ValueError, match="splat only"):
-        check_fit("radiance")
+    with pytest.raises(ValueError, match="there are: splat, sdf, radiance"):
+        check_fit("voxels")
 
 
 def test_lists_of_numbers_are_read() -> None:

@@ -57,7 +57,7 @@ def fit(  # noqa: PLR0913  typer reads the options from the signature
     as_json: Json = False,
 ) -> None:
     """Turn posed pictures with alpha into an asset; the axes of their world are kept."""
-    check_fit(fit, fields=True)
+    check_fit(fit)
     check_output(output)
     check_cpu_only(device, "fit")
     use_threads(threads)

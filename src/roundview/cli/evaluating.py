@@ -214,7 +214,7 @@ def reconstruct(  # noqa: PLR0913  typer reads the options from the signature
     as_json: Json = False,
 ) -> None:
     """Fit true views, and mark splats and mesh; the same command goes on after an interruption."""
-    check_fit(fit, fields=True)
+    check_fit(fit)
     check_output(output)
     check_cpu_only(device, "eval reconstruct")
     use_threads(threads)

@@ -51,7 +51,10 @@ def make(  # noqa: PLR0913  typer reads the options from the signature
     photo: Photo,
     output: Output,
     recipe: Recipe = "im3d",
-    fit: Annotated[str, typer.Option(help="The reconstruction: splat.")] = "splat",
+    fit: Annotated[
+        str | None,
+        typer.Option(help="What the mesh comes from: splat, sdf, radiance; as the recipe has it."),
+    ] = None,
     weights: Weights = None,
     quality: QualityOption = Quality.standard,
     seed: Seed = 0,
@@ -71,14 +74,15 @@ def make(  # noqa: PLR0913  typer reads the options from the signature
 ) -> None:
     """Turn the object in a photo into a textured mesh, splats and a turntable."""
     check_recipe(recipe)
-    check_fit(fit)
+    if fit is not None:
+        check_fit(fit)
     check_output(output)
     elevation = parse_elevation(photo_elevation_deg)
     use_threads(threads)
     image, painted = _read(photo, mask, no_matte)
     from ..loaders import Wanted  # noqa: PLC0415  imports torch
     from ..methods import method_of  # noqa: PLC0415
-    from ..pipeline import Job, adapted  # noqa: PLC0415
+    from ..pipeline import Job, adapted, with_surface  # noqa: PLC0415
 
     method = method_of(recipe)
     loaded = method.load(Wanted(weights, painted, not no_matte, elevation, str(device)))
@@ -89,6 +93,8 @@ def make(  # noqa: PLR0913  typer reads the options from the signature
         faces=faces,
         watertight=watertight,
     )
+    if fit is not None:
+        settings = with_surface(settings, fit)
     job = Job(image, loaded, adapted(settings, loaded.ring), seed=seed, recipe=recipe)
     with told(quiet=quiet, as_json=as_json) as listener:
         _run(job, output, resume, listener)

@@ -64,15 +64,10 @@ def check_recipe(recipe: str) -> None:
 FITS = ("splat", "sdf", "radiance")
 
 
-def check_fit(fit: str, *, fields: bool = False) -> None:
-    """Refuse reconstructions that there are not, or that a command does not have."""
+def check_fit(fit: str) -> None:
+    """Refuse reconstructions that there are not."""
     if fit not in FITS:
         raise ValueError(f"--fit {fit!r} is unknown; there are: {', '.join(FITS)}")
-    if fit != "splat" and not fields:
-        raise ValueError(
-            f"--fit {fit}: in this version `roundview make` has splat only; `roundview fit` takes "
-            "sdf and radiance"
-        )
 
 
 def check_cpu_only(device: Device, command: str) -> None:

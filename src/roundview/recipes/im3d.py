@@ -31,8 +31,9 @@ from ..models import (
 from ..splat.fit import fit_gaussians
 from ..splat.render import render_gaussians
 from ..views import Views
+from .fields import Surface, SurfaceFit, asset_by_surface
 from .framing import framed_subject, photo_view, plausible_deg, with_photo
-from .surfacing import DRAWN, Meshing, asset_from_gaussians
+from .surfacing import DRAWN, Meshing
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,9 @@ class Im3d:
         photo_share: How much oftener the photograph is fitted to than each drawn view.
         fit_steps: Fitting steps in all (the paper's 1,200).
         mesh_resolution: Cells along a side of the grid that depth is fused in.
+        surface: What the mesh comes from (the paper's is a Gaussian cloud's; any will do here).
+        field_px: Side of the pictures that a field is fitted to.
+        field_steps: Steps of that.
         faces: Triangles of the mesh, at most.
         texture_size: Side of the texture in pixels.
         watertight: Close the mesh into one shell around one volume.
@@ -78,6 +82,9 @@ class Im3d:
     photo_share: float = 4.0
     fit_steps: int = 1200
     mesh_resolution: int = 128
+    surface: Surface = "splat"
+    field_px: int = 128
+    field_steps: int = 1000
     faces: int = 20_000
     texture_size: int = 1024
     watertight: bool = False
@@ -107,6 +114,7 @@ DRAFT = replace(
     redraw_noise=(0.15,),
     fit_steps=600,
     mesh_resolution=112,
+    field_steps=400,
 )
 HIGH = replace(
     STANDARD, draw_steps=40, redraw_after=(1000, 2000), fit_steps=3000, mesh_resolution=192
@@ -200,7 +208,7 @@ def im3d(
             f"fit {turn}",
             lambda report, seen=views, n=steps, start=gaussians: fit(seen, n, start, report),
         )
-    asset, scale, shift = asset_from_gaussians(
+    asset, scale, shift = asset_by_surface(
         gaussians,
         with_photo(views, subject),
         photo_view(
@@ -209,6 +217,7 @@ def im3d(
             distance=settings.distance,
             fov_deg=settings.fov_deg,
         ),
+        by=SurfaceFit(settings.surface, settings.field_px, settings.field_steps),
         meshing=Meshing(
             resolution=settings.mesh_resolution,
             fusion=DRAWN,

@@ -3,26 +3,19 @@
 What every method ends with, on its own: for photographs or renders whose cameras are known.
 """
 
-from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, replace
 
-import torch
-from jaxtyping import Float
-from torch import Generator, Tensor
+from torch import Generator
 
-from ..field.fit import RADIANCE_FIT, SDF_FIT, fit_field, mesh_from_field
-from ..mesh import Asset, Mesh
-from ..models import PlainStages, Report, StageRunner
+from ..mesh import Asset
+from ..models import PlainStages, StageRunner
 from ..splat.fit import FitSettings, fit_gaussians
-from ..surface.clean import Cleaning, clean_mesh
-from ..surface.isosurface import mesh_from_density, mesh_from_depth
 from ..surface.refine import Refining
-from ..surface.watertight import watertight_mesh
 from ..views import Views
+from .fields import Surface, mesh_of_field
 from .surfacing import (
     Fusion,
     Meshing,
-    all_round,
     asset_from_gaussians,
     finished_asset,
     normalised_views,
@@ -37,9 +30,7 @@ class Reconstruct:
         fit_px: Larger pictures are fitted at this size (the shorter side), coloured at their own.
         fit_steps: Views rendered in all.
         fit: Of the fit.
-        surface: What the mesh comes from: "splat" fuses the cloud's depth; "sdf" fits a signed
-            distance field, whose surface is smoother and slower to come by, "radiance" a radiance
-            field, for comparison. The Gaussians are fitted in any case.
+        surface: What the mesh comes from; the Gaussians are fitted in any case.
         field_px: Side of the pictures that a field is fitted to.
         field_steps: Steps of that.
         meshing: Of the mesh and its texture.
@@ -55,7 +46,7 @@ class Reconstruct:
         # Slower than for drawn views: the start on the hull is close. Gains 0.4 dB.
         centre_rate=(1.5e-3, 1e-4),
     )
-    surface: Literal["splat", "sdf", "radiance"] = "splat"
+    surface: Surface = "splat"
     field_px: int = 128
     field_steps: int = 1000
     meshing: Meshing = Meshing(  # noqa: RUF009  a frozen value
@@ -122,39 +113,22 @@ def reconstruct(
             gaussians, placed, meshing=settings.meshing, rng=rng, stage=stage
         )
     else:
-        mesh = stage("field", lambda report: _mesh_of_field(placed, rng, settings, report))
+        shrink = min(1.0, settings.field_px / min(h, w))
+        small = placed.resized((round(h * shrink), round(w * shrink)))
+        mesh = stage(
+            "field",
+            lambda report: mesh_of_field(
+                small,
+                rng,
+                surface=settings.surface,
+                steps=settings.field_steps,
+                meshing=settings.meshing,
+                report=report,
+            ),
+        )
         asset, again, moved = finished_asset(
             mesh, gaussians, placed, meshing=settings.meshing, rng=rng, stage=stage
         )
     total = {"scale": scale * again, "shift": (again * shift + moved).tolist()}
     stage.note("world_from_views", total)
     return asset
-
-
-def _mesh_of_field(views: Views, rng: Generator, settings: Reconstruct, report: Report) -> Mesh:
-    """Fit a field to the views and take its surface."""
-    meshing = settings.meshing
-    h, w = views.cameras.size_hw
-    shrink = min(1.0, settings.field_px / min(h, w))
-    seen = views.resized((round(h * shrink), round(w * shrink)))
-    signed = settings.surface == "sdf"
-    field = fit_field(
-        seen,
-        steps=settings.field_steps,
-        rng=rng,
-        settings=SDF_FIT if signed else RADIANCE_FIT,
-        report=report,
-    )
-
-    def surface(grid: Float[Tensor, "r r r"]) -> Mesh:
-        return mesh_from_density(grid, level=0.0, half_width=field.half_width)
-
-    if signed:
-        raw = mesh_from_field(field, surface, resolution=meshing.resolution)
-    else:
-        with torch.no_grad():
-            sides = field.render(all_round(128), normals=False)
-        raw = mesh_from_depth(sides, resolution=128, **asdict(Fusion()))
-    if meshing.watertight:
-        raw = watertight_mesh(raw, resolution=meshing.resolution)
-    return clean_mesh(raw, Cleaning(faces=meshing.faces, exact=True, smoothing=meshing.smoothing))

@@ -1,0 +1,107 @@
+"""A mesh by way of a field: what `--fit sdf` and `--fit radiance` do in any recipe."""
+
+from dataclasses import asdict, dataclass
+from typing import Literal, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from ..field.fit import RADIANCE_FIT, SDF_FIT, fit_field, mesh_from_field
+from ..gaussians import Gaussians
+from ..mesh import Asset, Mesh
+from ..models import PlainStages, Report, StageRunner, silent
+from ..splat.render import render_gaussians
+from ..surface.clean import Cleaning, clean_mesh
+from ..surface.isosurface import mesh_from_density, mesh_from_depth
+from ..surface.watertight import watertight_mesh
+from ..views import Views
+from .surfacing import Fusion, Meshing, all_round, asset_from_gaussians, finished_asset
+
+Surface: TypeAlias = Literal["splat", "sdf", "radiance"]
+"""What a mesh comes from: the fused depth of the fitted cloud, a signed distance field, whose
+surface is smoother and slower to come by, or a radiance field, for comparison."""
+
+
+@dataclass(frozen=True)
+class SurfaceFit:
+    """How a mesh is come by.
+
+    Attributes:
+        surface: See `Surface`.
+        px: Side of the pictures that a field is fitted to.
+        steps: Of that fit.
+    """
+
+    surface: Surface = "splat"
+    px: int = 128
+    steps: int = 1000
+
+
+def asset_by_surface(
+    gaussians: Gaussians,
+    views: Views,
+    photo: Views | None = None,
+    *,
+    by: SurfaceFit,
+    meshing: Meshing,
+    rng: Generator,
+    stage: StageRunner | None = None,
+) -> tuple[Asset, float, Float[Tensor, " 3"]]:
+    """Make an asset of a fitted cloud, its mesh by way of the surface that is asked for.
+
+    A field is fitted to the cloud seen from all round and not to the views it was fitted to: drawn
+    views disagree, the cloud is one thing. Arguments as for `surfacing.asset_from_gaussians`.
+    """
+    stage = stage or PlainStages()
+    if by.surface == "splat":
+        return asset_from_gaussians(gaussians, views, photo, meshing=meshing, rng=rng, stage=stage)
+    seen = render_gaussians(gaussians, all_round(by.px))
+    mesh = stage(
+        "field",
+        lambda report: mesh_of_field(
+            seen, rng, surface=by.surface, steps=by.steps, meshing=meshing, report=report
+        ),
+    )
+    return finished_asset(mesh, gaussians, views, photo, meshing=meshing, rng=rng, stage=stage)
+
+
+def mesh_of_field(
+    views: Views,
+    rng: Generator,
+    *,
+    surface: Surface,
+    steps: int,
+    meshing: Meshing,
+    report: Report = silent,
+) -> Mesh:
+    """Fit a field to views of a subject of size 1 round the origin, and take its surface.
+
+    Args:
+        views: That agree with one another.
+        rng: Of the fit.
+        surface: "sdf" or "radiance".
+        steps: Of the fit.
+        meshing: Resolution, faces, smoothing, and whether to close the mesh.
+        report: Called with the fraction done.
+
+    Raises:
+        ValueError: If the field stays empty.
+    """
+    signed = surface == "sdf"
+    field = fit_field(
+        views, steps=steps, rng=rng, settings=SDF_FIT if signed else RADIANCE_FIT, report=report
+    )
+
+    def drawn(grid: Float[Tensor, "r r r"]) -> Mesh:
+        return mesh_from_density(grid, level=0.0, half_width=field.half_width)
+
+    if signed:
+        raw = mesh_from_field(field, drawn, resolution=meshing.resolution)
+    else:
+        with torch.no_grad():
+            sides = field.render(all_round(128), normals=False)
+        raw = mesh_from_depth(sides, resolution=128, **asdict(Fusion()))
+    if meshing.watertight:
+        raw = watertight_mesh(raw, resolution=meshing.resolution)
+    return clean_mesh(raw, Cleaning(faces=meshing.faces, exact=True, smoothing=meshing.smoothing))
