@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from roundview.camera import Cameras
+from roundview.camera import Cameras, concatenate_cameras
 from roundview.diffusion.checkpoints.unet import UNetShape
 from roundview.diffusion.clip import ClipShape, ClipTower
 from roundview.diffusion.ddim import ScaledLinear
@@ -20,9 +20,11 @@ from roundview.diffusion.multiview import (
     Autoencoder,
     MultiviewModel,
     MultiviewSettings,
+    Told,
     ViewsTold,
     camera_vectors,
     imagedream_views,
+    in_groups,
     ldm_views,
     tell_isotropic3d,
 )
@@ -86,9 +88,14 @@ def unet() -> LdmUNet:
 
 @pytest.fixture
 def model(unet: LdmUNet) -> MultiviewModel:
-    def tell(subject: Foreground, cameras: Cameras) -> tuple[ViewsTold, ViewsTold]:
-        told = told_for(cameras)
-        return replace(told, tokens=told.tokens * subject.rgb.mean()), told.without_picture()
+    def tell(subject: Foreground) -> Told:
+        level = subject.rgb.mean()
+
+        def told(cameras: Cameras) -> tuple[ViewsTold, ViewsTold]:
+            plain = told_for(cameras)
+            return replace(plain, tokens=plain.tokens * level), plain.without_picture()
+
+        return told
 
     return MultiviewModel(ldm_views(unet), autoencoder(), tell, SETTINGS)
 
@@ -128,12 +135,42 @@ def test_little_noise_leaves_views_much_as_they_were(model: MultiviewModel) -> N
         off(0.0)
 
 
-def test_other_rings_are_refused(model: MultiviewModel) -> None:
-    rng = torch.Generator()
+def test_renderings_of_other_rings_are_refused(model: MultiviewModel) -> None:
+    told = model.tell(subject())
     with pytest.raises(ValueError, match="4 views at a time, got 3"):
-        model.draw(subject(), four()[:3], rng, photo_elevation_deg=0.0, steps=1)
+        model.guided(told, four()[:3])
     with pytest.raises(ValueError, match="equal turns and one elevation"):
-        model.draw(subject(), four()[[0, 2, 1, 3]], rng, photo_elevation_deg=0.0, steps=1)
+        model.guided(told, four()[[0, 2, 1, 3]])
+
+
+def test_a_ring_is_drawn_in_groups_and_comes_back_in_its_order() -> None:
+    ring = Cameras.orbit(
+        [45.0 * k for k in range(8)],
+        elevation_deg=10.0,
+        radius=2.0,
+        fov_deg=40.0,
+        size_hw=(16, 16),
+    )
+    whole, wanted = in_groups(ring, 4)
+    assert wanted == [0, 4, 1, 5, 2, 6, 3, 7]
+    again = whole[wanted]
+    torch.testing.assert_close(again.world_from_camera, ring.world_from_camera)
+    torch.testing.assert_close(again.focal_px, ring.focal_px)
+
+
+def test_what_a_group_lacks_is_drawn_too() -> None:
+    few = concatenate_cameras([four()[[2, 1]], four(30.0, 20.0)[[3]]])
+    whole, wanted = in_groups(few, 4)
+    assert (len(whole), wanted) == (8, [0, 3, 4])
+    torch.testing.assert_close(whole[wanted].origin, few.origin)
+    assert in_groups(four(), 4)[1] == [0, 1, 2, 3]
+
+
+def test_views_can_be_drawn_from_any_side(model: MultiviewModel) -> None:
+    views = model.draw(
+        subject(), four()[[1]], torch.Generator().manual_seed(1), photo_elevation_deg=0.0, steps=1
+    )
+    assert views.rgb.shape == (1, 16, 16, 3)
 
 
 def test_the_model_guides_what_is_rendered(model: MultiviewModel) -> None:
@@ -141,7 +178,7 @@ def test_the_model_guides_what_is_rendered(model: MultiviewModel) -> None:
     rng = torch.Generator().manual_seed(5)
     clean, noise = torch.randn(2, 4, 4, 8, 8, generator=rng)
     gradient = reconstruction_gradient(
-        model.guided(subject(), cameras),
+        model.guided(model.tell(subject()), cameras),
         clean,
         torch.full((4,), 500),
         noise,
@@ -151,7 +188,7 @@ def test_the_model_guides_what_is_rendered(model: MultiviewModel) -> None:
     assert gradient.shape == clean.shape
     assert bool(torch.isfinite(gradient).all())
     other = reconstruction_gradient(
-        model.guided(subject(0.9), cameras),
+        model.guided(model.tell(subject(0.9)), cameras),
         clean,
         torch.full((4,), 500),
         noise,
@@ -219,7 +256,7 @@ def test_isotropic3d_is_told_one_embedding_and_the_cameras() -> None:
     torch.manual_seed(2)
     shape = ClipShape(side=28, patch=14, width=16, layers=1, heads=2, out=8, quick=False)
     tell = tell_isotropic3d(ClipTower(shape).eval())
-    given, without = tell(subject(), four())
+    given, without = tell(subject())(four())
     assert given.tokens.shape == (4, 1, 8)
     torch.testing.assert_close(given.tokens, given.tokens[:1].expand(4, -1, -1))
     assert not bool(without.tokens.any())

@@ -18,10 +18,11 @@ from torch import Generator, Tensor
 from ..camera import Cameras
 from ..frames import isotropic3d_from_angles, mvdream_from_cameras
 from ..image import Foreground, resize
-from ..models import Report, silent
+from ..models import FeatureModel, Report, silent
 from ..views import Views
 from .clip import ClipTower, clip_input
 from .ddim import DdimPlan, ddim, ddim_plan
+from .encoders import LatentAutoencoder
 from .guide import Guided, NoiseModel, noised
 from .imagedream import ImageDreamUNet
 from .invert import steps_of
@@ -29,6 +30,9 @@ from .ldm_autoencoder import LATENT_SCALE, LdmAutoencoder
 from .ldm_unet import LdmUNet
 from .noise import randn
 from .video_orbit import alpha_over_white
+
+_SAME_DEG = 0.5
+"""Cameras no farther apart count as one; ours, well below what these models tell apart."""
 
 Angles: TypeAlias = Literal["once", "twice", "in_a_loop"]
 """How often a model's cameras had their degrees turned into radians.
@@ -120,8 +124,10 @@ def imagedream_views(unet: ImageDreamUNet, *, frames: int = 4) -> NoiseModel[Vie
     return predict
 
 
-Tell: TypeAlias = Callable[[Foreground, Cameras], tuple[ViewsTold, ViewsTold]]
-"""tell(subject, cameras) -> what the model is told, and what for guidance it is told instead."""
+Told: TypeAlias = Callable[[Cameras], tuple[ViewsTold, ViewsTold]]
+"""told(cameras) -> what the model is told, and what for guidance it is told instead."""
+Tell: TypeAlias = Callable[[Foreground], Told]
+"""tell(subject) looks at the picture, once for all cameras."""
 
 
 def tell_isotropic3d(tower: ClipTower, *, angles: Angles = "twice") -> Tell:
@@ -134,24 +140,53 @@ def tell_isotropic3d(tower: ClipTower, *, angles: Angles = "twice") -> Tell:
     at = next(tower.parameters())
 
     @torch.no_grad()
-    def tell(subject: Foreground, cameras: Cameras) -> tuple[ViewsTold, ViewsTold]:
+    def tell(subject: Foreground) -> Told:
         # The original's pictures have 256 px before they are brought to the tower's size.
         rgb = rearrange(subject.resized((256, 256)).over(), "h w c -> 1 c h w") * 2 - 1
         prepared = clip_input(rgb, side=tower.shape.side, antialias=True)
         token = tower(prepared.to(at))[:, None]
-        camera = camera_vectors(cameras, angles).to(at)
-        told = ViewsTold(token.expand(len(cameras), -1, -1), camera)
-        return told, told.without_picture()
+        return lambda cameras: _told(token, camera_vectors(cameras, angles).to(at))
 
     return tell
 
 
+def tell_embedding(features: FeatureModel) -> Tell:
+    """Tell our small model: one embedding of the picture over white, and the cameras as they are.
+
+    Args:
+        features: Its embedding is the token.
+    """
+
+    @torch.no_grad()
+    def tell(subject: Foreground) -> Told:
+        # As in its training, which saw pictures of 64 px.
+        rgb = subject.resized((SMALL.size_px, SMALL.size_px)).over()[None]
+        token = features.embedding(rgb)[:, None]
+        return lambda cameras: _told(token, camera_vectors(cameras, "once"))
+
+    return tell
+
+
+def _told(
+    token: Float[Tensor, "1 1 d"], camera: Float[Tensor, "v 16"]
+) -> tuple[ViewsTold, ViewsTold]:
+    told = ViewsTold(token.expand(len(camera), -1, -1), camera)
+    return told, told.without_picture()
+
+
 @dataclass(frozen=True, eq=False)
 class Autoencoder:
-    """Turns pictures in [-1, 1] (channels first) into the model's latents, and back."""
+    """Turns pictures in [-1, 1] (channels first) into the model's latents, and back.
+
+    Attributes:
+        encode: Differentiable.
+        decode: Undoes it.
+        alpha: Whether pictures have alpha as a fourth channel; they are over white in any case.
+    """
 
     encode: Callable[[Tensor], Tensor]
     decode: Callable[[Tensor], Tensor]
+    alpha: bool = False
 
 
 def scaled_autoencoder(net: LdmAutoencoder) -> Autoencoder:
@@ -159,6 +194,15 @@ def scaled_autoencoder(net: LdmAutoencoder) -> Autoencoder:
     return Autoencoder(
         lambda picture: net.encode(picture) * LATENT_SCALE,
         lambda latents: net.decode(latents / LATENT_SCALE),
+    )
+
+
+def small_autoencoder(net: LatentAutoencoder) -> Autoencoder:
+    """Let our own autoencoder serve, whose latents have unit variance and which keeps alpha."""
+    return Autoencoder(
+        lambda picture: net.encode(picture / 2 + 0.5),
+        lambda latents: net.decode(latents) * 2 - 1,
+        alpha=True,
     )
 
 
@@ -183,10 +227,15 @@ class MultiviewSettings:
     eta: float = 1.0
 
 
-class MultiviewModel:
-    """Draws as many views as the model was trained for, at equal turns and one elevation.
+SMALL = MultiviewSettings(size_px=64, latent_px=8, channels=24, guidance=3.0, eta=0.0)
+"""Our small model's; guidance chosen by us, see its card."""
 
-    An `OrbitModel` for such cameras. Pictures come over white; alpha is what differs from it.
+
+class MultiviewModel:
+    """Draws views in groups: as many as the model was trained for, at equal turns, one elevation.
+
+    An `OrbitModel` for cameras that look at the origin. Pictures come over white; alpha is what
+    differs from it, unless the autoencoder keeps it.
     """
 
     def __init__(
@@ -198,11 +247,18 @@ class MultiviewModel:
     ) -> None:
         self.model, self.autoencoder, self.tell, self.settings = model, autoencoder, tell, settings
 
-    def guided(self, subject: Foreground, cameras: Cameras) -> Guided[ViewsTold]:
-        """Give the model with its condition: a sampler's predictor, or a guide's."""
+    def guided(self, told: Told, cameras: Cameras) -> Guided[ViewsTold]:
+        """Give the model with its condition: a sampler's predictor, or a guide's.
+
+        Args:
+            told: What `tell` gave for the subject.
+            cameras: Whole groups.
+
+        Raises:
+            ValueError: If they are not.
+        """
         self._check(cameras)
-        given, without = self.tell(subject, cameras)
-        return Guided(self.model, given, without, self.settings.guidance)
+        return Guided(self.model, *told(cameras), self.settings.guidance)
 
     def draw(
         self,
@@ -218,19 +274,18 @@ class MultiviewModel:
 
         Args:
             subject: Square picture; its own camera is azimuth 0.
-            cameras: Whole groups of `settings.frames`, each at equal turns.
+            cameras: Any; what a camera's group lacks is drawn as well and dropped.
             rng: CPU generator of the noise.
             photo_elevation_deg: Not asked by these models.
             steps: Network calls.
             report: Called with the fraction done.
-
-        Raises:
-            ValueError: If the cameras are not such groups.
         """
         del photo_elevation_deg
         plan = ddim_plan(steps, eta=self.settings.eta)
-        start = randn(self._shape(cameras), rng)
-        return self._drawn(subject, cameras, start, plan, rng, report)
+        whole, wanted = in_groups(cameras, self.settings.frames)
+        start = randn(self._shape(whole), rng)
+        drawn = self._drawn(subject, whole, start, plan, rng, report)[wanted]
+        return Views(drawn.rgb, drawn.alpha, cameras)
 
     def redraw(
         self,
@@ -252,9 +307,10 @@ class MultiviewModel:
         if not 0 < noise_level <= 1:
             raise ValueError(f"noise_level must lie in (0, 1], got {noise_level}")
         side = self.settings.size_px
-        white = resize(views.rgb, (side, side))
+        rgba = torch.cat([views.rgb, views.alpha[..., None]], dim=-1)
+        picture = rearrange(resize(rgba, (side, side)), "n h w c -> n c h w") * 2 - 1
         with torch.no_grad():
-            clean = self.autoencoder.encode(rearrange(white, "n h w c -> n c h w") * 2 - 1)
+            clean = self.autoencoder.encode(picture[:, : 4 if self.autoencoder.alpha else 3])
         whole = ddim_plan(min(math.ceil(steps / noise_level), 1000), eta=self.settings.eta)
         plan = steps_of(whole, len(whole.times) - min(steps, len(whole.times)))
         noise = randn(self._shape(views.cameras), rng).to(clean)
@@ -271,11 +327,14 @@ class MultiviewModel:
         rng: Generator,
         report: Report,
     ) -> Views:
-        guided = self.guided(subject, cameras)
+        guided = self.guided(self.tell(subject), cameras)
         latents = ddim(guided, start.to(guided.given.tokens), plan, rng=rng, report=report)
         pictures = self.autoencoder.decode(latents).float().cpu()
-        rgb = rearrange((pictures + 1) / 2, "n c h w -> n h w c").contiguous()
-        rgb = resize(rgb, cameras.size_hw).clamp(0, 1)
+        drawn = rearrange((pictures + 1) / 2, "n c h w -> n h w c").contiguous()
+        drawn = resize(drawn.clamp(0, 1), cameras.size_hw).clamp(0, 1)
+        rgb = drawn[..., :3].contiguous()
+        if self.autoencoder.alpha:
+            return Views(rgb, drawn[..., 3].contiguous(), cameras)
         return Views(rgb, torch.stack([alpha_over_white(each) for each in rgb]), cameras)
 
     def _shape(self, cameras: Cameras) -> tuple[int, ...]:
@@ -285,13 +344,56 @@ class MultiviewModel:
         frames = self.settings.frames
         if len(cameras) == 0 or len(cameras) % frames:
             raise ValueError(f"this model draws {frames} views at a time, got {len(cameras)}")
-        azimuth = cameras.azimuth_deg.unflatten(0, (-1, frames))
-        turn = torch.arange(frames) * (360 / frames)
-        off = ((azimuth - azimuth[:, :1] - turn + 180) % 360 - 180).abs()
-        elevation = cameras.elevation_deg.unflatten(0, (-1, frames))
-        tilt = (elevation - elevation[:, :1]).abs()
-        if max(float(off.max()), float(tilt.max())) > 0.5:
+        if not _equal_turns(cameras, frames):
             raise ValueError(
                 f"this model draws {frames} views at equal turns and one elevation; got azimuths "
                 f"{[round(a) for a in cameras.azimuth_deg.tolist()]}"
             )
+
+
+def in_groups(cameras: Cameras, frames: int) -> tuple[Cameras, list[int]]:
+    """Complete cameras to groups at equal turns and one elevation, as few as will do.
+
+    Args:
+        cameras: That look at the origin, all from one distance and with one lens.
+        frames: Of a group.
+
+    Returns:
+        Whole groups one after another, and which of theirs each of the cameras is. Cameras that
+        are such groups already stay as they are.
+    """
+    if len(cameras) and len(cameras) % frames == 0 and _equal_turns(cameras, frames):
+        return cameras, list(range(len(cameras)))
+    turn = 360 / frames
+    begun: list[tuple[float, float]] = []
+    wanted = []
+    for azimuth_deg, elevation_deg in zip(
+        cameras.azimuth_deg.tolist(), cameras.elevation_deg.tolist(), strict=True
+    ):
+        for group, (first_deg, level_deg) in enumerate(begun):
+            turns = round((azimuth_deg - first_deg) / turn)
+            off = abs(azimuth_deg - first_deg - turns * turn)
+            if off < _SAME_DEG and abs(elevation_deg - level_deg) < _SAME_DEG:
+                wanted.append(group * frames + turns % frames)
+                break
+        else:
+            wanted.append(len(begun) * frames)
+            begun.append((azimuth_deg, elevation_deg))
+    half = 0.5 * cameras.size_hw[0] / float(cameras.focal_px[0])
+    whole = Cameras.orbit(
+        [first_deg + k * turn for first_deg, _ in begun for k in range(frames)],
+        elevation_deg=[level_deg for _, level_deg in begun for _ in range(frames)],
+        radius=float(cameras.origin[0].norm()),
+        fov_deg=math.degrees(2 * math.atan(half)),
+        size_hw=cameras.size_hw,
+    )
+    return whole, wanted
+
+
+def _equal_turns(cameras: Cameras, frames: int) -> bool:
+    azimuth = cameras.azimuth_deg.unflatten(0, (-1, frames))
+    turn = torch.arange(frames).to(azimuth) * (360 / frames)
+    off = ((azimuth - azimuth[:, :1] - turn + 180) % 360 - 180).abs()
+    elevation = cameras.elevation_deg.unflatten(0, (-1, frames))
+    tilt = (elevation - elevation[:, :1]).abs()
+    return max(float(off.max()), float(tilt.max())) <= _SAME_DEG
