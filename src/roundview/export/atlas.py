@@ -52,7 +52,7 @@ def mesh_from_parts(parts: list[Part]) -> Mesh:
         uv, texture = _packed([_coloured(part) for part in parts])
     offsets = np.cumsum([0] + [len(part.vertices) for part in parts[:-1]])
     faces = np.concatenate([part.faces + at for part, at in zip(parts, offsets, strict=True)])
-    picture = None if texture is None else texture.astype(np.float32) / 255
+    picture = None if texture is None else np.divide(texture, 255, dtype=np.float32)
     with np.errstate(over="ignore"):
         vertices = np.concatenate([part.vertices for part in parts]).astype(np.float32)
     if not np.isfinite(vertices).all():

@@ -177,7 +177,8 @@ def levels_from_bytes(data: bytes, name: str) -> np.ndarray:
             see_through = mode in ("RGBA", "LA", "PA") or "transparency" in opened.info
             wanted = "RGBA" if see_through else "L" if mode in ("1", "L") else "RGB"
             levels = np.array(opened.convert(wanted))
-    except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
+    except Exception as error:
+        # Decoders of damaged files raise nearly anything: OSError, SyntaxError, IndexError, ...
         reason = str(error).split("\n")[0]
         raise ValueError(f"cannot read the picture {name}: {reason}") from error
     return levels[..., None] if levels.ndim == 2 else levels
