@@ -33,7 +33,16 @@ NEARBY_DEG = ((0.0, 45.0, 0.0), (0.0, -45.0, 0.0), (-30.0, 0.0, 0.0))
 
 @runtime_checkable
 class RefinerModel(Protocol):
-    """A `ViewModel` that may also be told a first draft of each view: a cascade's refiner."""
+    """A `ViewModel` that may also be told a first draft of each view: a cascade's refiner.
+
+    Attributes:
+        size_px: Side of the pictures that it sees and draws, whatever the cameras' size.
+    """
+
+    @property
+    def size_px(self) -> int:
+        """Give the side."""
+        ...
 
     def draw(
         self,

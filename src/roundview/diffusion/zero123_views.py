@@ -112,6 +112,7 @@ class Zero123Views:
         self.autoencoder = autoencoder.eval().requires_grad_(False)
         self.tower = tower.eval().requires_grad_(False)
         self.options = options
+        self.size_px = options.size_px
 
     @torch.no_grad()
     def draw(

@@ -1,0 +1,136 @@
+"""The models of Cascade-Zero123: our small pair, or imported checkpoints of Zero123's layout."""
+
+import logging
+from dataclasses import fields, replace
+
+import torch
+from torch import nn
+
+from ..diffusion.clip import ClipTower
+from ..diffusion.guide_models import SmallViewGuide, Zero123Guide
+from ..diffusion.known_views import RefinerModel, SmallViewModel
+from ..diffusion.ldm_autoencoder import LdmAutoencoder
+from ..diffusion.orbit import load_orbit_network
+from ..diffusion.view_guide import ViewGuide
+from ..diffusion.view_transformer import ViewTransformer, ViewTransformerSize
+from ..diffusion.zero123 import Zero123Net
+from ..diffusion.zero123_views import Zero123Options, Zero123Views
+from ..public_models import load_networks
+from ..recipes.cascade_zero123 import CascadeZero123Models
+from ..views import Views
+from ..weights import Card, named
+from .parts import (
+    Loaded,
+    Wanted,
+    identity_of,
+    known_elevation,
+    load_autoencoder,
+    load_elevation,
+    load_features,
+    load_matte,
+    settings_in,
+    tensors_of,
+    torch_device,
+)
+
+_log = logging.getLogger(__name__)
+_SMALL_STEPS = (1, 1)
+"""Sampler steps of our small pair, which is best in one (see the facts of its card)."""
+
+
+def load_cascade_zero123(wanted: Wanted) -> Loaded:
+    """Load what the Cascade-Zero123 recipe asks for.
+
+    With imported checkpoints of kind "zero123" among the weights, those draw: the refiner is the
+    one whose card says `"known_views": 5` in its settings, the base any other. Else our small pair.
+
+    Raises:
+        WeightsMissing: If one of the networks is not installed.
+        ValueError: If the weights or the device name nothing, or a checkpoint lacks a part.
+    """
+    place = torch_device(wanted.device)
+    cards: list[Card] = []
+    matte = load_matte(wanted, cards)
+    features = load_features(wanted.weights, cards)
+    if wanted.photo_elevation_deg is None:
+        elevation = load_elevation(features, wanted.weights, cards)
+    else:
+        elevation = known_elevation(wanted.photo_elevation_deg)
+    given = [] if wanted.weights is None else named(wanted.weights)
+    public = [card for card in given if card.kind == "zero123"]
+    base, refiner = _public(public, cards, place) if public else _small(wanted, cards, place)
+    models = CascadeZero123Models(matte, elevation, base, refiner, _guide, features)
+    if not public:
+        models = replace(models, steps=_SMALL_STEPS)
+    counted = {"base": _network(base), "refiner": _network(refiner)}
+    return Loaded(models, tuple(cards), identity_of(wanted, cards, place), None, counted)
+
+
+def _small(
+    wanted: Wanted, cards: list[Card], place: torch.device
+) -> tuple[SmallViewModel, SmallViewModel]:
+    """The orbit network asked for one view at a time, and the refiner that began as it."""
+    autoencoder = load_autoencoder(wanted.weights, cards).to(place)
+    pair = []
+    for kind in ("orbit", "refiner_views"):
+        card, tensors = tensors_of(kind, wanted.weights, cards)
+        network = ViewTransformer(ViewTransformerSize(**settings_in(card)))
+        load_orbit_network(network, tensors)
+        pair.append(SmallViewModel(network.to(place), autoencoder))
+    return pair[0], pair[1]
+
+
+def _public(
+    public: list[Card], cards: list[Card], place: torch.device
+) -> tuple[Zero123Views, Zero123Views]:
+    refiners = [card for card in public if card.settings.get("known_views") == 5]
+    bases = [card for card in public if card not in refiners] or refiners
+    base = zero123_views(bases[0], place)
+    cards.append(bases[0])
+    if not refiners:
+        _log.warning(
+            "%s is told prompt views without having been trained for it (in the paper 1 dB worse "
+            "than alone); set cascade to none to draw with it alone",
+            bases[0].name,
+        )
+        return base, base
+    if refiners[0] is bases[0]:
+        return base, base
+    cards.append(refiners[0])
+    return base, zero123_views(refiners[0], place)
+
+
+def zero123_views(card: Card, place: torch.device) -> Zero123Views:
+    """Make a view model of an imported checkpoint.
+
+    The card's `options` may set fields of `Zero123Options`; Stable-Zero123 is known by its name.
+
+    Raises:
+        WeightsMissing: If the file is missing or differs from its card.
+        ValueError: If the checkpoint lacks a part.
+    """
+    networks = load_networks(card, place)
+    net, autoencoder = networks.get("net"), networks.get("autoencoder")
+    tower = networks.get("image_tower")
+    if not isinstance(net, Zero123Net):
+        raise ValueError(f"{card.name} holds no network of Zero123's; import the whole checkpoint")
+    if not isinstance(autoencoder, LdmAutoencoder) or not isinstance(tower, ClipTower):
+        raise ValueError(
+            f"{card.name} lacks its autoencoder or image tower; import the whole checkpoint"
+        )
+    known = {field.name for field in fields(Zero123Options)}
+    told = {k: v for k, v in card.settings.get("options", {}).items() if k in known}
+    options = replace(Zero123Options(stable=card.name.startswith("stable")), **told)
+    return Zero123Views(net, autoencoder, tower, options)
+
+
+def _guide(model: RefinerModel, known: Views) -> ViewGuide:
+    if isinstance(model, SmallViewModel):
+        return SmallViewGuide(model, known)
+    if isinstance(model, Zero123Views):
+        return Zero123Guide(model, known)
+    raise TypeError(f"no guide can be made of a {type(model).__name__}")
+
+
+def _network(model: SmallViewModel | Zero123Views) -> nn.Module:
+    return model.network if isinstance(model, SmallViewModel) else model.net
