@@ -1,10 +1,9 @@
 """The desk where jobs are taken in, looked after and given out: everything but HTTP."""
 
 import asyncio
-import shutil
 import threading
 from pathlib import Path
-from typing import IO
+from typing import Protocol, runtime_checkable
 
 from .folders import Folders, JobFolder
 from .helper import ChoreError, Helper
@@ -12,6 +11,15 @@ from .jobs import QUEUED, Job, JobStore, QueueFullError, new_id
 from .limits import Limits
 from .metrics import Metrics
 from .workers import Command, Workers, make_command
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """A file that was uploaded, open."""
+
+    def read(self, count: int, /) -> bytes:
+        """Give the next bytes, none at the end."""
+        ...
 
 
 class NoSpaceError(ValueError):
@@ -73,7 +81,7 @@ class Desk:
         self.store.close()
 
     async def take_in(
-        self, photo: IO[bytes], mask: IO[bytes] | None, settings: dict[str, object]
+        self, photo: Readable, mask: Readable | None, settings: dict[str, object]
     ) -> Job:
         """Accept a job, if its photo can be read and there is room for it.
 
@@ -96,7 +104,7 @@ class Desk:
         finally:
             self.folders.remove(folder)
 
-    async def matte(self, photo: IO[bytes]) -> bytes:
+    async def matte(self, photo: Readable) -> bytes:
         """Cut out the subject of a photo; gives a grey PNG.
 
         Raises:
@@ -181,6 +189,7 @@ class Desk:
             raise ChoreError(str(error).replace(f"{folder.path}/", "")) from None
 
 
-def _copy(source: IO[bytes], target: Path) -> None:
+def _copy(source: Readable, target: Path) -> None:
     with target.open("wb") as file:
-        shutil.copyfileobj(source, file, 1 << 20)
+        while part := source.read(1 << 20):
+            file.write(part)

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -98,7 +98,7 @@ class Guard:
             return _problem(400, "this server does not answer to that host name")
         origin = headers.get("origin")
         changes = scope["method"] not in ("GET", "HEAD", "OPTIONS")
-        if changes and origin is not None and urlsplit(origin).netloc != host:
+        if changes and origin is not None and origin not in (f"http://{host}", f"https://{host}"):
             return _problem(403, "requests from pages of other origins are refused")
         if _length(headers) > self._upload_bytes:
             error = TooLarge(self._upload_bytes)

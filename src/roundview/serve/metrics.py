@@ -39,8 +39,12 @@ class Metrics:
             _block("roundview_jobs_ended_total", "counter", "Jobs that are.", "state", over),
             _block("roundview_http_responses_total", "counter", "Answers.", "status", answers),
             _single("roundview_job_seconds_total", "counter", "Time of done jobs.", seconds),
-            _single("roundview_disk_bytes", "gauge", "Files of all jobs.", folders.used_bytes()),
-            _single("roundview_disk_free_bytes", "gauge", "Left on disk.", folders.free_bytes()),
+            _single(
+                "roundview_disk_bytes", "gauge", "Files of all jobs.", float(folders.used_bytes())
+            ),
+            _single(
+                "roundview_disk_free_bytes", "gauge", "Left on disk.", float(folders.free_bytes())
+            ),
         ]
         return "".join(parts)
 

@@ -17,17 +17,24 @@ class JobSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    recipe: str = Field("im3d", description=f"The method: {', '.join(RECIPES)}.")
+    recipe: str = Field(default="im3d", description=f"The method: {', '.join(RECIPES)}.")
     quality: Literal["draft", "standard", "high"] = Field(
-        "standard", description="Time for detail."
+        default="standard", description="Time for detail."
     )
-    seed: int = Field(0, ge=0, le=2**53 - 1, description="The same seed gives the same asset.")
-    faces: int = Field(20_000, ge=16, le=1_000_000, description="Triangles at most.")
-    texture_size: int = Field(1024, ge=64, le=4096, description="Side of the texture, pixels.")
-    watertight: bool = Field(False, description="Close the mesh into one printable shell.")
-    no_matte: bool = Field(False, description="The whole picture is the object.")
+    seed: int = Field(
+        default=0, ge=0, le=2**53 - 1, description="The same seed gives the same asset."
+    )
+    faces: int = Field(default=20_000, ge=16, le=1_000_000, description="Triangles at most.")
+    texture_size: int = Field(
+        default=1024, ge=64, le=4096, description="Side of the texture, pixels."
+    )
+    watertight: bool = Field(default=False, description="Close the mesh into one printable shell.")
+    no_matte: bool = Field(default=False, description="The whole picture is the object.")
     photo_elevation_deg: float | None = Field(
-        None, ge=-80, le=80, description="Elevation the photo was taken from; estimated if null."
+        default=None,
+        ge=-80,
+        le=80,
+        description="Elevation the photo was taken from; estimated if null.",
     )
 
     @field_validator("recipe")
@@ -57,7 +64,9 @@ class FileTold(BaseModel):
 
     name: str
     url: str
-    bytes: int | None = Field(None, description="Null for what is made when it is asked for.")
+    bytes: int | None = Field(
+        default=None, description="Null for what is made when it is asked for."
+    )
 
 
 class JobTold(BaseModel):
@@ -66,17 +75,19 @@ class JobTold(BaseModel):
     id: str
     number: int = Field(description="Grows with every job; `before` of the list takes it.")
     state: Literal["queued", "running", "done", "failed", "cancelled"]
-    stage: str | None = Field(None, description="What runs now.")
+    stage: str | None = Field(default=None, description="What runs now.")
     fraction: float = Field(description="How much of that stage is done, 0 to 1.")
     stages: list[StageTold] = Field(description="Those that are done.")
-    ahead: int = Field(0, description="Jobs that come first while this one waits.")
-    reason: str | None = Field(None, description="Why it failed.")
+    ahead: int = Field(default=0, description="Jobs that come first while this one waits.")
+    reason: str | None = Field(default=None, description="Why it failed.")
     made: float = Field(description="When it was accepted, seconds of Unix time.")
     started: float | None = None
     ended: float | None = None
     settings: JobSettings
     photo: str = Field(description="Where a small JPEG of the photograph is.")
-    preview: str | None = Field(None, description="Where the newest picture of the result is.")
+    preview: str | None = Field(
+        default=None, description="Where the newest picture of the result is."
+    )
     files: list[FileTold] = Field(description="What can be had of a job that is done.")
 
 
@@ -84,7 +95,9 @@ class JobsTold(BaseModel):
     """A page of the list of jobs, newest first."""
 
     jobs: list[JobTold]
-    next_before: int | None = Field(None, description="`before` of the next page, if there is one.")
+    next_before: int | None = Field(
+        default=None, description="`before` of the next page, if there is one."
+    )
 
 
 class OptionsTold(BaseModel):
