@@ -176,5 +176,5 @@ def _serve(pipe: Connection, build: Build, threads: int) -> None:
         pipe.send(None)
         while True:
             pipe.send(work(pipe.recv()))
-    except (EOFError, BrokenPipeError, KeyboardInterrupt):
+    except (EOFError, ConnectionError, KeyboardInterrupt):
         return  # Whoever started this is gone, or wants it gone.

@@ -28,9 +28,16 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a state back, onto the CPU.
 
     Raises:
-        ValueError: If the file was written by a version of roundview that kept something else.
+        ValueError: If the file was written by a version of roundview that kept something else, is
+            damaged, or holds more than tensors and plain values.
     """
-    state = torch.load(path, weights_only=True, map_location="cpu")
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # torch raises a dozen kinds, some of them bare and of many lines.
+        reason = " ".join(str(error).split())[:160]
+        raise ValueError(f"{path} is no whole checkpoint: {reason}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(
             f"{path} is no checkpoint of this version: train without --resume, or in another folder"
