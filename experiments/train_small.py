@@ -2,55 +2,64 @@
 
     python experiments/train_small.py orbit --minutes 9 --data objects.zip --work DIR --out DIR
 
-Objects are rendered by worker processes while the network trains, so nothing is prepared. The
-checkpoint (with the optimiser's state) and the rendered ring stay in `--work`; running the same
-command again goes on from there. At the end `--out` holds the averaged weights in half precision
-(files of at most 16 MB) with their card, the log, a sheet of samples, and the evaluator's numbers
-on training objects that were held out. `python experiments/join_weights.py OUT -o DIR` makes one
-weight file of them. Needs torch, numpy, numba, scipy, pillow, safetensors, einops, jaxtyping and
-diffusers.
+The families are those of `roundview train`, without the "-small". Objects are rendered by worker
+processes while the network trains, so nothing is prepared. The checkpoint (with the optimiser's
+state) and the rendered ring stay in `--work`; running the same command again goes on from there. At
+the end `--out` holds the averaged weights in half precision (files of at most 16 MB) with their
+card, the log, a sheet of samples, and the evaluator's numbers on training objects that were held
+out. `python experiments/join_weights.py OUT -o DIR` makes one weight file of them. Needs torch,
+numpy, numba, scipy, pillow, safetensors, einops, jaxtyping and diffusers.
 """
 
 import argparse
-import hashlib
 import json
 import logging
+import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Generator, nn
+from torch import Generator
 
 from roundview import loaders
 from roundview.data.objects import ObjectFile, find_objects
-from roundview.data.procedural import procedural_object
+from roundview.data.procedural import generated_objects
 from roundview.data.render_set import MultiViewSet, RenderSettings, object_views
 from roundview.data.stream import StreamSettings, ViewStream
+from roundview.diffusion.depth_head import DepthDecoder, FeatureDepth
 from roundview.diffusion.elevation import ElevationHead
-from roundview.diffusion.encoders import AutoencoderSize, LatentAutoencoder
+from roundview.diffusion.encoders import LatentAutoencoder
 from roundview.diffusion.orbit import LatentOrbitModel
 from roundview.diffusion.view_transformer import ViewTransformer, ViewTransformerSize
+from roundview.evaluate.heads import evaluate_heads
 from roundview.evaluate.protocol import NvsProtocol, mark, render_truth
+from roundview.loaders.training import load_training_parts
 from roundview.mesh import Mesh
-from roundview.train.autoencoder import train_autoencoder
+from roundview.train.cards import begun, kind_of
 from roundview.train.checkpoints import load_checkpoint
-from roundview.train.elevation import ring_features, train_elevation
+from roundview.train.depth import DepthSet, held_out, rendered_depth_set
+from roundview.train.elevation import ring_features
+from roundview.train.families import FAMILIES, Order, Trained, train_family
 from roundview.train.logs import read_log
-from roundview.train.loop import LoopSettings, train
-from roundview.train.orbit import OrbitTraining, orbit_loss, orbit_sheet
+from roundview.train.loop import LoopSettings
 from roundview.train.resident import ResidentSampler
 from roundview.train.shards import save_shards
-from roundview.weights import Card, load_tensors
+from roundview.weights import Card, load_tensors, named
 
 MANY = 1_000_000_000
 """Steps that are never reached: the clock ends a piece."""
+GPU_BATCH = {"autoencoder": 256, "depth": 64, "cascade": 24, "multiview": 48, "zero123": 128}
+"""Objects (pictures) a step on a GPU, other families their own. Chosen by us for networks of this
+size; no GPU has run them. The orbit model's depends on the size of its pictures."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,19 +67,62 @@ class Piece:
     """What one call trains on, where, and until when."""
 
     options: argparse.Namespace
-    stream: ViewStream
     place: torch.device
-    work: Path
+    objects: list[ObjectFile] | None
     began: float
+    closing: ExitStack
 
-    def settings(self, learning_rate: float) -> LoopSettings:
+    @cached_property
+    def stream(self) -> ViewStream:
+        """Start rendering."""
+        asked = self.options
+        render = RenderSettings(size_px=asked.size, supersample=3 if asked.size <= 64 else 2)
+        streamed = StreamSettings(render, slots=asked.slots, seed=asked.seed)
+        names = None if self.objects is None else [item.name for item in self.objects]
+        ring = asked.work / f"ring-{asked.size}"
+        return self.closing.enter_context(
+            ViewStream(ring, asked.data, names=names, settings=streamed, workers=asked.workers)
+        )
+
+    @cached_property
+    def depth_set(self) -> DepthSet:
+        """Render as many objects as a ring holds, with their geometry, on all cores."""
+        asked = self.options
+        objects = self.objects or generated_objects(asked.slots, asked.seed)
+        return rendered_depth_set(
+            objects[: asked.slots],
+            asked.work / f"geometry-{asked.size}",
+            size_px=asked.size,
+            seed=asked.seed,
+            workers=asked.workers or os.cpu_count() or 1,
+        )
+
+    @cached_property
+    def sampler(self) -> ResidentSampler:
+        """Wait for the first objects and keep them on the device."""
+        self.stream.wait(max(1, len(self.stream.live) // 8))
+        return ResidentSampler(self.stream, self.place)
+
+    def sets(self) -> list[MultiViewSet]:
+        """Give the whole ring: copied for what looks at all of it, else as it changes.
+
+        An object that is read while it is being replaced gives views of two; one in thousands.
+        """
+        self.stream.wait()
+        live = self.stream.live
+        if self.options.family != "elevation":
+            return [live]
+        arrays = [np.array(a) for a in (live.rgba, live.azimuth_deg, live.elevation_deg)]
+        return [MultiViewSet(arrays[0], arrays[1], arrays[2], live.names, live.settings)]
+
+    def loop(self, own: LoopSettings) -> LoopSettings:
         """Use the time that is left, less what measuring takes."""
         asked = self.options
         left = asked.minutes - (time.monotonic() - self.began) / 60 - asked.measure_minutes
         left = max(left, 0.02)
-        return LoopSettings(
+        return replace(
+            own,
             steps=asked.steps or MANY,
-            learning_rate=learning_rate,
             cooldown=0.0,
             save_every=MANY,
             save_minutes=2.0,
@@ -80,107 +132,56 @@ class Piece:
             recompute=asked.recompute,
         )
 
-    def sampler(self) -> ResidentSampler:
-        """Wait for the first objects and keep them on the device."""
-        self.stream.wait(max(1, len(self.stream.live) // 8))
-        return ResidentSampler(self.stream, self.place)
+    def order(self) -> Order:
+        """Say what is trained; waits for the first pictures, so that the clock counts them."""
+        asked, cuda = self.options, self.place.type == "cuda"
+        _ = self.depth_set if asked.family == "depth" else self.sampler
+        orbit_batch = 192 * 64**2 // asked.size**2 if cuda else 24
+        own = {"orbit": max(1, orbit_batch)} | (GPU_BATCH if cuda else {})
+        size = ViewTransformerSize(
+            latent_px=asked.size // LatentAutoencoder.FACTOR,
+            width=asked.width,
+            blocks=asked.blocks,
+            heads=asked.width // 64,
+        )
+        return Order(
+            self.work,
+            lambda: self.sampler,
+            self.sets,
+            lambda: self.depth_set,
+            loop=self.loop,
+            batch=asked.batch or own.get(asked.family),
+            orbit=size,
+            start=load_tensors(named(asked.init)[0]) if asked.init else None,
+            resume=True,
+            place=self.place,
+        )
 
-    def snapshot(self) -> MultiViewSet:
-        """Copy the whole ring, for what looks at every object in turn."""
-        self.stream.wait()
-        live = self.stream.live
-        arrays = [np.array(a) for a in (live.rgba, live.azimuth_deg, live.elevation_deg)]
-        return MultiViewSet(arrays[0], arrays[1], arrays[2], live.names, live.settings)
+    @property
+    def work(self) -> Path:
+        """Where the checkpoint is."""
+        return self.options.work / f"{self.options.family}-{self.options.size}"
 
-
-def autoencoder(piece: Piece) -> tuple[nn.Module, dict[str, Any]]:
-    """Train the autoencoder."""
-    size = AutoencoderSize()
-    network = train_autoencoder(
-        piece.sampler(),
-        piece.work,
-        batch=piece.options.batch or (256 if piece.place.type == "cuda" else 64),
-        size=size,
-        settings=piece.settings(1e-3),
-        resume=True,
-    )
-    return network, asdict(size)
-
-
-def orbit(piece: Piece) -> tuple[nn.Module, dict[str, Any]]:
-    """Train the orbit model; of 22 million parameters on a GPU, else of the shipped size."""
-    options, px = piece.options, piece.options.size
-    width, blocks, heads = options.width, options.blocks, options.width // 64
-    frozen = loaders.load_autoencoder(options.weights).to(piece.place)
-    channels = frozen.size.latent_channels
-    size = ViewTransformerSize(channels, px // LatentAutoencoder.FACTOR, width, blocks, heads)
-    torch.manual_seed(options.seed)  # Initial weights only; torch layers take no generator.
-    network = ViewTransformer(size).to(piece.place)
-    if options.init:
-        start(network, options.init)
-    sampler = piece.sampler()
-    default = 96 * 64**2 // px**2 if piece.place.type == "cuda" else 12
-    training = OrbitTraining(batch=options.batch or max(1, default * 2))
-    frozen.requires_grad_(False).eval()
-    train(
-        network,
-        orbit_loss(sampler, frozen, training),
-        piece.work,
-        settings=piece.settings(7e-4),
-        resume=True,
-        sheet=orbit_sheet(sampler, frozen, Generator().manual_seed(options.seed + 3)),
-    )
-    return network, asdict(size)
+    def rendered(self) -> int:
+        """Count the objects that were rendered."""
+        if self.options.family == "depth":
+            return len(self.depth_set) // 10
+        return self.stream.drawn()
 
 
-def elevation(piece: Piece) -> tuple[nn.Module, dict[str, Any]]:
-    """Train the elevation head on the features of the ring's objects."""
-    features = loaders.load_features(piece.options.weights)
-    head = train_elevation(
-        [piece.snapshot()],
-        features,
-        piece.work,
-        settings=piece.settings(5e-4),
-        resume=True,
-    )
-    return head, {}
-
-
-FAMILIES: dict[str, Callable[[Piece], tuple[nn.Module, dict[str, Any]]]] = {
-    "autoencoder": autoencoder,
-    "orbit": orbit,
-    "elevation": elevation,
-}
-
-
-def start(network: nn.Module, weights: Path) -> None:
-    """Begin from weights of another run; layers of another shape keep their own start."""
-    from roundview.weights import named  # noqa: PLC0415  only here
-
-    given = load_tensors(named(str(weights))[0])
-    own = network.state_dict()
-    fitting = {k: v.float() for k, v in given.items() if k in own and own[k].shape == v.shape}
-    network.load_state_dict(own | fitting)
-    print(f"began with {len(fitting)} of {len(own)} tensors of {weights}")
-
-
-def held_out(name: str) -> bool:
-    """Whether an object is kept for measuring: a tenth, by the hash of its name."""
-    return hashlib.sha256(name.encode()).digest()[0] < 26
-
-
-def split(options: argparse.Namespace) -> tuple[list[str] | None, list[tuple[str, Mesh]]]:
-    """Give the names to train on and some objects that are held out, scans among them first."""
+def split(
+    options: argparse.Namespace,
+) -> tuple[list[ObjectFile] | None, list[tuple[str, Mesh]]]:
+    """Give what to train on and some objects that are held out, scans among them first."""
     if options.data is None:
-        rng = np.random.default_rng(options.seed + 1000)
-        return None, [(f"generated {i}", procedural_object(rng)) for i in range(options.objects)]
+        return None, list(_read(generated_objects(options.objects, options.seed + 1000)))
     found = find_objects(options.data)
     apart = [item for item in found if held_out(item.name)]
     scans = [item for item in apart if item.name.startswith(("gso/", "ycb/"))]
     others = [item for item in apart if item not in scans]
     shuffled = np.random.default_rng(7).permutation(len(others))
     chosen = (scans + [others[i] for i in shuffled])[: options.objects]
-    return [item.name for item in found if not held_out(item.name)], list(_read(chosen))
+    return [item for item in found if not held_out(item.name)], list(_read(chosen))
 
 
 def _read(items: list[ObjectFile]) -> Iterator[tuple[str, Mesh]]:
@@ -189,20 +190,24 @@ def _read(items: list[ObjectFile]) -> Iterator[tuple[str, Mesh]]:
 
 
 def measure(
-    family: str, network: nn.Module, objects: list[tuple[str, Mesh]], options: argparse.Namespace
+    trained: Trained, objects: list[tuple[str, Mesh]], options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Mark a network on objects it was not trained on."""
-    network = network.cpu().eval()
-    if family == "orbit":
+    """Mark a network on objects it was not trained on; a family without a mark gives none."""
+    network = trained.network.cpu().eval()
+    if options.family == "orbit":
         assert isinstance(network, ViewTransformer)
         return _orbit_marks(network, objects, options)
+    if isinstance(network, DepthDecoder):
+        estimate = FeatureDepth(loaders.load_features(options.weights), network)
+        files = [ObjectFile(name, lambda mesh=mesh: mesh) for name, mesh in objects]
+        return evaluate_heads(files, depth=estimate)["mean"]
+    if not isinstance(network, LatentAutoencoder | ElevationHead):
+        return {}
     made = RenderSettings(size_px=options.size, rings=1, free_views=4)
     rng = np.random.default_rng(options.seed + 5)
     views = [object_views(mesh, rng, made) for _, mesh in objects]
-    if family == "autoencoder":
-        assert isinstance(network, LatentAutoencoder)
+    if isinstance(network, LatentAutoencoder):
         return _reconstruction_marks(network, np.stack([rgba for rgba, _, _ in views]))
-    assert isinstance(network, ElevationHead)
     rgba, azimuth, angle = (np.stack(part) for part in zip(*views, strict=True))
     pictures = MultiViewSet(rgba, azimuth, angle, [name for name, _ in objects], made)
     vectors, radians = ring_features([pictures], loaders.load_features(options.weights))
@@ -245,36 +250,35 @@ def _reconstruction_marks(network: LatentAutoencoder, rgba: np.ndarray) -> dict[
     return {"psnr": round(float((-10 * error.clamp(min=1e-10).log10()).mean()), 3)}
 
 
-def export(
-    name: str, network: nn.Module, sizes: dict[str, Any], piece: Piece, numbers: dict[str, Any]
-) -> None:
+def export(trained: Trained, piece: Piece, numbers: dict[str, Any]) -> None:
     """Write weights, card, log, sheet and numbers to the folder that is kept."""
     options, out = piece.options, piece.options.out
     out.mkdir(parents=True, exist_ok=True)
     lines = read_log(piece.work)
     last = lines[-1] if lines else {}
     card = Card(
-        name=name,
-        kind=options.family,
+        name=f"{options.family}-{options.size}",
+        kind=kind_of(f"{options.family}-small"),
         file="",
         sha256="",
         licence="Apache-2.0",
         source="trained with experiments/train_small.py",
         commercial_use=True,
         trained_on=f"{options.data.name if options.data else 'no files'} and procedural objects",
-        settings=sizes,
+        settings=trained.settings,
         facts={
             "steps": load_checkpoint(piece.work / "checkpoint.pt")["step"],
             "minutes": round(last.get("seconds", 0) / 60, 2),
-            "objects_rendered": piece.stream.drawn(),
+            "objects_rendered": piece.rendered(),
             "size_px": options.size,
+            "began_with": begun(trained),
             "seed": options.seed,
             "held_out": numbers,
             "torch": torch.__version__,
         },
         folder=out,
     )
-    paths = save_shards(dict(network.state_dict()), card)
+    paths = save_shards(dict(trained.network.state_dict()), card)
     shutil.copy(piece.work / "log.jsonl", out / "log.jsonl")
     (out / "numbers.json").write_text(json.dumps(numbers | last, indent=2))
     for sheet in sorted((piece.work / "sheets").glob("*.png"))[-1:]:
@@ -287,7 +291,7 @@ def read_options(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     cuda = torch.cuda.is_available()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("family", choices=sorted(FAMILIES))
+    parser.add_argument("family", choices=[card.removesuffix("-small") for card in FAMILIES])
     parser.add_argument("--minutes", type=float, required=True, help="for all, export included")
     parser.add_argument("--measure-minutes", type=float, default=1.0, help="of them, for the end")
     parser.add_argument("--finish", action="store_true", help="let the rate fall to 0 at the end")
@@ -295,7 +299,7 @@ def read_options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True, help="checkpoint and ring stay here")
     parser.add_argument("--out", type=Path, required=True, help="what is kept")
     parser.add_argument("--weights", help="folder of cards that the family builds on")
-    parser.add_argument("--init", type=Path, help="card or folder to begin from")
+    parser.add_argument("--init", help="card, its file or its folder, to begin from")
     parser.add_argument("--size", type=int, default=128 if cuda else 64, help="pixels")
     parser.add_argument(
         "--width", type=int, default=384 if cuda else 256, help="of the orbit model"
@@ -318,22 +322,18 @@ def main(arguments: list[str]) -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     options = read_options(arguments)
     place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    work = options.work / f"{options.family}-{options.size}"
-    names, objects = split(options)
-    render = RenderSettings(size_px=options.size, supersample=3 if options.size <= 64 else 2)
-    streamed = StreamSettings(render, slots=options.slots, seed=options.seed)
-    ring = options.work / f"ring-{options.size}"
-    with ViewStream(
-        ring, options.data, names=names, settings=streamed, workers=options.workers
-    ) as stream:
-        piece = Piece(options, stream, place, work, began)
-        network, sizes = FAMILIES[options.family](piece)
-        rendered = stream.drawn()
+    learnt, objects = split(options)
+    with ExitStack() as closing:
+        piece = Piece(options, place, learnt, began, closing)
+        parts = load_training_parts(options.weights, place)
+        trained = train_family(f"{options.family}-small", piece.order(), parts)
+        rendered = piece.rendered()
+    print(begun(trained) or "began anew")
     minutes = (time.monotonic() - began) / 60
-    print(f"trained until minute {minutes:.2f}; {rendered} objects rendered into the ring so far")
-    numbers = measure(options.family, network, objects, options)
+    print(f"trained until minute {minutes:.2f}; {rendered} objects rendered so far")
+    numbers = measure(trained, objects, options)
     print(json.dumps(numbers))
-    export(f"{options.family}-{options.size}", network, sizes, piece, numbers)
+    export(trained, piece, numbers)
     print(f"done in {(time.monotonic() - began) / 60:.2f} minutes")
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from roundview.data.procedural import procedural_object
+from roundview.data.procedural import generated_objects, procedural_object
 from roundview.mesh import bounds, face_normals
 
 
@@ -39,3 +39,11 @@ def test_faces_of_a_single_part_point_outward() -> None:
     assert len(outward) > 3
     # Tori and waists have inner sides, so not every face points away from the origin.
     assert float(np.mean(outward)) > 0.7
+
+
+def test_generated_objects_are_the_same_whenever_they_are_read() -> None:
+    first, second = generated_objects(2, seed=3)
+    assert (first.name, second.name) == ("generated/000000", "generated/000001")
+    assert torch.equal(first.read().vertices, first.read().vertices)
+    a, b = first.read().vertices, second.read().vertices
+    assert a.shape != b.shape or not torch.equal(a, b)

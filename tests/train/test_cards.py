@@ -1,5 +1,6 @@
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from torch import Tensor
 from roundview.data.procedural import procedural_object
 from roundview.diffusion.encoders import AutoencoderSize, LatentAutoencoder
 from roundview.export.glb import glb_bytes
-from roundview.train.cards import TrainingRun, train_card
+from roundview.models import FeatureModel
+from roundview.train.cards import TrainingRun, kind_of, train_card
+from roundview.train.families import Parts
 from roundview.weights import card, load_tensors
 
 
@@ -31,12 +34,22 @@ def data(directory: Path) -> Path:
     return directory
 
 
+def parts() -> Parts:
+    def features() -> FeatureModel:
+        return Grey()
+
+    def nothing() -> NoReturn:
+        raise AssertionError("not asked for")
+
+    return Parts(LatentAutoencoder, features, nothing, nothing)
+
+
 @pytest.mark.parametrize(
     "name", ["autoencoder-small", "orbit-small", "elevation-small", "zero123-small"]
 )
 def test_training_leaves_weights_that_their_card_vouches_for(name: str, tmp_path: Path) -> None:
     run = TrainingRun(data(tmp_path / "data"), tmp_path / "out", steps=2, batch=2)
-    made = train_card(name, run, load_autoencoder=LatentAutoencoder, load_features=Grey)
+    made = train_card(name, run, parts())
     found = card(name, folder=tmp_path / "out")
     assert found.sha256 == made.sha256
     assert found.facts["steps"] == 2
@@ -54,4 +67,18 @@ def test_training_leaves_weights_that_their_card_vouches_for(name: str, tmp_path
 def test_an_unknown_card_is_refused(tmp_path: Path) -> None:
     run = TrainingRun(tmp_path, tmp_path / "out")
     with pytest.raises(ValueError, match="autoencoder-small"):
-        train_card("dalle", run, load_autoencoder=LatentAutoencoder, load_features=Grey)
+        train_card("dalle", run, parts())
+
+
+def test_a_run_can_begin_with_finished_weights(tmp_path: Path) -> None:
+    run = TrainingRun(data(tmp_path / "data"), tmp_path / "out", steps=1, batch=2)
+    made, said = train_card("orbit-small", run, parts()), []
+    again = replace(run, directory=tmp_path / "more", start=load_tensors(made))
+    train_card("orbit-small", again, parts(), say=said.append)
+    count = len(load_tensors(made))
+    assert said == [f"began with {count} of {count} tensors"]
+
+
+def test_a_card_says_what_its_loader_looks_for() -> None:
+    assert kind_of("cascade-small") == "refiner_views"
+    assert kind_of("video-orbit-small") == "video-orbit"

@@ -11,7 +11,7 @@ from roundview.train.depth import (
     VIEWS,
     DepthBatch,
     DepthSet,
-    DepthTraining,
+    EstimatorTraining,
     depth_cameras,
     depth_loss,
     draw,
@@ -99,7 +99,7 @@ def test_the_truth_has_the_least_loss() -> None:
 
 
 def test_drawn_pictures_keep_their_geometry(ball: DepthSet) -> None:
-    plain = DepthTraining(batch=12, zoom=(1.0, 1.0), blurred=0.0)
+    plain = EstimatorTraining(batch=12, zoom=(1.0, 1.0), blurred=0.0)
     batch = draw(ball, plain, Generator().manual_seed(0))
     ink, inside = (batch.rgb < 1).any(dim=-1), batch.inverse > 0
     # Bilinear colour reaches a pixel further than nearest geometry.
@@ -115,7 +115,7 @@ def test_a_mirrored_picture_has_mirrored_normals() -> None:
     data = DepthSet(
         np.zeros((1, 8, 8, 4), np.uint8), np.ones((1, 8, 8), np.float16), normal, np.zeros(1)
     )
-    batch = draw(data, DepthTraining(batch=16, zoom=(1.0, 1.0)), Generator().manual_seed(1))
+    batch = draw(data, EstimatorTraining(batch=16, zoom=(1.0, 1.0)), Generator().manual_seed(1))
     left = batch.normal[:, 3:5, 2, 0]  # Also after the mirror the left half looks left.
     assert bool((left <= 0).all())
     assert bool((left < -0.9).any())
@@ -124,7 +124,7 @@ def test_a_mirrored_picture_has_mirrored_normals() -> None:
 def test_the_loss_falls(ball: DepthSet, tmp_path: Path) -> None:
     torch.manual_seed(0)
     decoder = DepthDecoder(DepthSize(maps=(3, 3), widths=(8, 16), blocks=(1, 1)))
-    training = DepthTraining(batch=4, zoom=(1.0, 1.0), blurred=0.0)
+    training = EstimatorTraining(batch=4, zoom=(1.0, 1.0), blurred=0.0)
     batch = draw(ball, training, Generator().manual_seed(5))
     before = float(depth_loss(decoder(Halved().maps(batch.rgb)), batch, training).detach())
     settings = LoopSettings(steps=40, learning_rate=1e-2, warmup=2, ema=0.8)

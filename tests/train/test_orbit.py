@@ -7,7 +7,7 @@ from render_tiny import tiny_set
 
 from roundview.data.render_set import MultiViewSet
 from roundview.diffusion.encoders import AutoencoderSize, LatentAutoencoder
-from roundview.diffusion.view_transformer import ViewTransformerSize
+from roundview.diffusion.view_transformer import ViewTransformer, ViewTransformerSize
 from roundview.train.batch import ViewSampler
 from roundview.train.loop import LoopSettings
 from roundview.train.orbit import OrbitTraining, object_weights, train_orbit
@@ -22,11 +22,12 @@ def test_the_loss_falls(tmp_path: Path) -> None:
     autoencoder = LatentAutoencoder(SIZE)
     rgba = torch.from_numpy(pictures.rgba[0].astype("float32") / 255).permute(0, 3, 1, 2)
     autoencoder.start_from_components(rgba)
+    torch.manual_seed(0)
     train_orbit(
+        ViewTransformer(ViewTransformerSize(8, latent_px=2, width=32, blocks=2, heads=2)),
         ViewSampler([pictures]),
         autoencoder,
         tmp_path / "run",
-        size=ViewTransformerSize(8, latent_px=2, width=32, blocks=2, heads=2),
         training=OrbitTraining(batch=4, few_views=2, many_views=4, many_share=0.2),
         settings=LoopSettings(steps=150, learning_rate=3e-3, warmup=10),
     )

@@ -23,8 +23,9 @@ from .options import (
 from .progress import told
 
 CARDS = (
-    *("autoencoder-small", "orbit-small", "elevation-small"),
-    *("zero123-small", "cascade-small", "multiview-small", "video-orbit-small"),
+    *("autoencoder-small", "orbit-small", "elevation-small", "depth-small", "cascade-small"),
+    *("multiview-small", "depth-image-small", "video-orbit-small", "video-refiner-small"),
+    *("zero123-small", "zero123-cascade-small"),
 )
 GENERATED = 400
 """Objects that are generated to train on where no data are given. Chosen by us: they and half as
@@ -50,6 +51,10 @@ def train(  # noqa: PLR0913  typer reads the options from the signature
     batch: Annotated[int | None, typer.Option(min=1, help="Objects (pictures) a step.")] = None,
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+    init: Annotated[
+        str | None,
+        typer.Option(help="Weights to begin from: a card's name or file, or its folder."),
+    ] = None,
     device: DeviceOption = Device.auto,
     threads: Threads = None,
     quiet: Quiet = False,
@@ -61,14 +66,18 @@ def train(  # noqa: PLR0913  typer reads the options from the signature
     check_output(output)
     check_cpu_only(device, "train")
     use_threads(threads)
+    import torch  # noqa: PLC0415  slow import
+
     from ..data.procedural import write_procedural  # noqa: PLC0415
-    from ..loaders import load_autoencoder, load_features  # noqa: PLC0415  imports torch
+    from ..loaders.training import load_training_parts  # noqa: PLC0415
     from ..models import Report  # noqa: PLC0415
     from ..train.cards import TrainingRun, train_card  # noqa: PLC0415
+    from ..weights import load_tensors, named  # noqa: PLC0415
 
+    start = None if init is None else load_tensors(named(init)[0])
     if data is None:
         data = write_procedural(output / "generated", GENERATED, seed)
-    order = TrainingRun(data, output, steps=steps, batch=batch, seed=seed, resume=resume)
+    order = TrainingRun(data, output, steps, batch, seed, resume, start)
     # What is trained on top of other weights takes those in the folder first, else the shipped.
     where = str(output) if any(output.glob("*.json")) else None
     with told(quiet=quiet, as_json=as_json) as listener:
@@ -80,9 +89,9 @@ def train(  # noqa: PLR0913  typer reads the options from the signature
         made = train_card(
             card,
             order,
-            load_autoencoder=lambda: load_autoencoder(where),
-            load_features=lambda: load_features(where),
+            load_training_parts(where, torch.device("cpu")),
             report=report,
+            say=lambda line: listener.say(line, began=line),
         )
         listener.say(f"wrote {made.path}", output=str(made.path))
 

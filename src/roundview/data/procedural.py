@@ -5,6 +5,7 @@ In the manner of Xie et al., "LRM-Zero: Training Large Reconstruction Models wit
 are the closed surfaces of `shapes.py`, in several plans, each part with a tile of one atlas.
 """
 
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -69,6 +70,18 @@ def write_procedural(directory: Path, count: int, seed: int) -> Path:
             mesh = procedural_object(np.random.default_rng([seed, at]))
             write_bytes(path, glb_bytes(mesh))
     return directory
+
+
+def generated_objects(count: int, seed: int) -> list[ObjectFile]:
+    """Give objects that are generated when they are read, each the same every time."""
+    return [
+        ObjectFile(f"generated/{at:06d}", functools.partial(_generated, seed, at))
+        for at in range(count)
+    ]
+
+
+def _generated(seed: int, at: int) -> Mesh:
+    return procedural_object(np.random.default_rng([seed, at]))
 
 
 def textures_to_crop(objects: Iterable[ObjectFile]) -> list[np.ndarray]:

@@ -47,10 +47,13 @@ class DepthDecoder(nn.Module):
         for seen, width, count in reversed(
             list(zip(size.maps, size.widths, size.blocks, strict=True))
         ):
-            self.enter.append(nn.Conv2d(seen + above, width, 3, padding=1))
+            # Features spread some 7 units: unnormalised, the blocks beside them are not heard.
+            enter = nn.Conv2d(seen + above, width, 3, padding=1)
+            self.enter.append(nn.Sequential(enter, _norm(width)))
             self.blocks.append(nn.Sequential(*[_Block(width) for _ in range(count)]))
             above = width
-        self.whole = nn.Linear(size.maps[-1], coarsest)
+        told = size.maps[-1]
+        self.whole = nn.Sequential(nn.LayerNorm(told), nn.Linear(told, coarsest))
         self.leave = nn.Sequential(_norm(above), nn.SiLU(), nn.Conv2d(above, 20, 3, padding=1))
 
     def forward(self, maps: list[Tensor]) -> Float[Tensor, "n 5 h w"]:

@@ -1,5 +1,6 @@
 """Train the latent autoencoder on rendered views."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..models import Report, silent
 from .batch import ViewSampler
 from .logs import picture_rows
 from .loop import LoopSettings, half_precision, train
+from .surgery import begin_with
 
 LATENT_NOISE = 0.1
 """Noise added to latents while training, so that nearby latents decode alike. Chosen by us."""
@@ -32,11 +34,13 @@ def train_autoencoder(
     settings: LoopSettings = LoopSettings(steps=1200, learning_rate=2e-3),  # noqa: B008  frozen
     resume: bool = False,
     report: Report = silent,
+    start: Mapping[str, Tensor] | None = None,
 ) -> LatentAutoencoder:
     """Train an autoencoder on single views, and standardise its latents.
 
     The loss is L1 on colour and alpha, and on its differences between neighbouring pixels, which
-    keeps edges sharp. The network is where the pictures are.
+    keeps edges sharp. The network is where the pictures are. It begins with the pictures' principal
+    components, or with those of the tensors in `start` that fit.
     """
     torch.manual_seed(settings.seed)  # Initial weights only; torch layers take no generator.
     network = LatentAutoencoder(size)
@@ -45,6 +49,7 @@ def train_autoencoder(
     first = sampler.views(1024, 1, Generator().manual_seed(settings.seed + 2)).rgba[:, 0]
     device = first.device
     network.to(device).start_from_components(rearrange(first, "b h w c -> b c h w"))
+    begin_with(network, start or {})
 
     def loss(module: nn.Module, rng: Generator) -> Tensor:
         assert isinstance(module, LatentAutoencoder)

@@ -1,32 +1,28 @@
 """`roundview train CARD`: from objects to finished weights with their card."""
 
+import functools
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
 from ..data.objects import ObjectFile, find_objects
 from ..data.procedural import procedural_object, textures_to_crop
 from ..data.render_set import MultiViewSet, RenderSettings, render_set
-from ..diffusion.encoders import AutoencoderSize, LatentAutoencoder
-from ..diffusion.view_transformer import ViewTransformerSize
 from ..mesh import Mesh
-from ..models import FeatureModel, Report, silent
-from ..weights import Card, save_weights
-from .autoencoder import train_autoencoder
+from ..models import Report, silent
+from ..weights import DEFAULTS, Card, save_weights
 from .batch import ViewSampler
-from .elevation import train_elevation
-from .families import FAMILIES, Order, train_family
-from .loop import LoopSettings
-from .orbit import OrbitTraining, object_weights, train_orbit
+from .depth import DepthSet, rendered_depth_set
+from .families import FAMILIES, Order, Parts, Trained, train_family
+from .orbit import object_weights
 
-CARDS = ("autoencoder-small", "orbit-small", "elevation-small", *FAMILIES)
-"""What the command trains. The orbit model needs the autoencoder, the elevation head the features,
-and the families both."""
+CARDS = tuple(FAMILIES)
+"""What the command trains."""
 
 PROCEDURAL_PER_OBJECT = 1.5
 """Procedural objects made for each object read. Chosen by us: about as many pictures of each."""
@@ -47,6 +43,7 @@ class TrainingRun:
         batch: Objects (views, for the autoencoder) a step; None takes the family's own.
         seed: Seed of views, initial weights and batches.
         resume: Go on from the last checkpoint.
+        start: Weights to begin from, of any family: those that fit are taken.
     """
 
     data: Path
@@ -55,81 +52,82 @@ class TrainingRun:
     batch: int | None = None
     seed: int = 0
     resume: bool = False
+    start: Mapping[str, Tensor] | None = None
+
+
+def begun(trained: Trained) -> str | None:
+    """Say how many tensors of the weights to begin from were taken; None if there were none."""
+    if trained.taken is None:
+        return None
+    return f"began with {trained.taken} of {len(trained.network.state_dict())} tensors"
 
 
 def train_card(
     name: str,
     run: TrainingRun,
+    parts: Parts,
     *,
-    load_autoencoder: Callable[[], LatentAutoencoder],
-    load_features: Callable[[], FeatureModel],
     report: Callable[[str], Report] = lambda stage: silent,  # noqa: ARG005
+    say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
 ) -> Card:
     """Train one family of models and save its weights with their card.
 
     Args:
         name: One of `CARDS`.
         run: What to train on, where, and for how long.
-        load_autoencoder: Called if the family builds on the autoencoder.
-        load_features: Called if the family builds on deep features.
+        parts: What the family may build on.
         report: Gives the progress callback of a named stage.
+        say: Told what else the user should know.
 
     Raises:
         ValueError: If the name is not known or the data hold no objects.
     """
-    known = CARDS
-    if name not in known:
-        raise ValueError(f"CARD must be one of {', '.join(known)}, got {name!r}")
+    if name not in CARDS:
+        raise ValueError(f"CARD must be one of {', '.join(CARDS)}, got {name!r}")
     objects = find_objects(run.data)
     started = time.monotonic()
-    real, procedural = rendered_sets(objects, run, report("render"))
-    work = run.directory / name
-    if name == "autoencoder-small":
-        settings = _loop(run, LoopSettings(steps=900, learning_rate=1e-3))
-        network: nn.Module = train_autoencoder(
-            [real, procedural], work, batch=run.batch or 64, settings=settings,
-            resume=run.resume, report=report("train"),
-        )  # fmt: skip
-        sizes = asdict(AutoencoderSize())
-    elif name == "orbit-small":
-        settings = _loop(run, LoopSettings(steps=6000, learning_rate=7e-4, warmup=200))
-        weights = object_weights(
-            real, procedural, scans_times=SCANS_TIMES, procedural_share=PROCEDURAL_SHARE
-        )
-        training = OrbitTraining()
-        network = train_orbit(
-            ViewSampler([real, procedural], weights),
-            load_autoencoder(),
-            work,
-            training=replace(training, batch=run.batch or training.batch),
-            settings=settings,
-            resume=run.resume,
-            report=report("train"),
-        )
-        sizes = asdict(ViewTransformerSize())
-    elif name in FAMILIES:
-        order = Order(
-            name, [real, procedural], run.directory, run.steps, run.batch, run.seed, run.resume
-        )
-        network, settings, sizes = train_family(
-            order, load_autoencoder(), load_features(), report("train")
-        )
-    else:
-        settings = _loop(run, LoopSettings(steps=3000, learning_rate=5e-4, ema=0.995))
-        network = train_elevation(
-            [real, procedural], load_features(), work, batch=run.batch or 128, settings=settings,
-            resume=run.resume, report=report("train"),
-        )  # fmt: skip
-        sizes = {}
-    card = _card(name, run, settings, sizes, len(objects), time.monotonic() - started)
-    return save_weights(dict(network.state_dict()), card)
+
+    def depth_set() -> DepthSet:
+        folder = run.directory / "pictures" / "geometry"
+        return rendered_depth_set(objects, folder, seed=run.seed, report=report("render"))
+
+    @functools.cache
+    def sets() -> list[MultiViewSet]:
+        return list(rendered_sets(objects, run, FAMILIES[name].picture_px, report("render")))
+
+    training = functools.cache(lambda: report("train"))
+
+    def progressed(fraction: float) -> None:
+        training()(fraction)  # The stage begins with its first step: rendering comes before.
+
+    order = Order(
+        run.directory / name,
+        lambda: _sampler(*sets()),
+        sets,
+        depth_set,
+        loop=lambda own: replace(own, steps=run.steps or own.steps, seed=run.seed),
+        batch=run.batch,
+        start=run.start,
+        resume=run.resume,
+        report=progressed,
+    )
+    trained = train_family(name, order, parts)
+    if (line := begun(trained)) is not None:
+        say(line)
+    card = _card(name, run, trained, len(objects), time.monotonic() - started)
+    return save_weights(dict(trained.network.state_dict()), card)
 
 
 def rendered_sets(
-    objects: list[ObjectFile], run: TrainingRun, report: Report
+    objects: list[ObjectFile], run: TrainingRun, size_px: int, report: Report
 ) -> tuple[MultiViewSet, MultiViewSet]:
-    """Render the objects and as many procedural ones as belong to them, or read both back."""
-    pictures = run.directory / "pictures"
+    """Render the objects and as many procedural ones as belong to them, or read both back.
+
+    At 64 px as the shipped models saw them; larger pictures of one ring and 4 free views only.
+    """
+    small = size_px <= RenderSettings().size_px
+    settings = RenderSettings() if small else RenderSettings(size_px, rings=1, free_views=4)
+    pictures = run.directory / ("pictures" if small else f"pictures-{size_px}")
     count = max(1, round(PROCEDURAL_PER_OBJECT * len(objects)))
     share = len(objects) / (len(objects) + count)
     real = render_set(
@@ -137,7 +135,7 @@ def rendered_sets(
         len(objects),
         pictures / "objects",
         seed=run.seed + 1,
-        settings=RenderSettings(),
+        settings=settings,
         report=lambda done: report(share * done),
     )
     procedural = render_set(
@@ -145,10 +143,17 @@ def rendered_sets(
         count,
         pictures / "procedural",
         seed=run.seed + 2,
-        settings=RenderSettings(),
+        settings=settings,
         report=lambda done: report(share + (1 - share) * done),
     )
     return real, procedural
+
+
+def _sampler(real: MultiViewSet, procedural: MultiViewSet) -> ViewSampler:
+    weights = object_weights(
+        real, procedural, scans_times=SCANS_TIMES, procedural_share=PROCEDURAL_SHARE
+    )
+    return ViewSampler([real, procedural], weights)
 
 
 def procedural_objects(objects: list[ObjectFile], seed: int) -> Iterator[tuple[str, Mesh]]:
@@ -159,34 +164,29 @@ def procedural_objects(objects: list[ObjectFile], seed: int) -> Iterator[tuple[s
         yield "procedural", procedural_object(rng, crops)
 
 
-def _loop(run: TrainingRun, own: LoopSettings) -> LoopSettings:
-    return replace(own, steps=run.steps or own.steps, seed=run.seed)
-
-
-def _card(
-    name: str,
-    run: TrainingRun,
-    settings: LoopSettings,
-    sizes: dict[str, object],
-    objects: int,
-    seconds: float,
-) -> Card:
+def _card(name: str, run: TrainingRun, trained: Trained, objects: int, seconds: float) -> Card:
     return Card(
         name=name,
-        kind=name.removesuffix("-small"),
+        kind=kind_of(name),
         file=f"{name}.safetensors",
         sha256="",
         licence="Apache-2.0",
         source="trained with `roundview train`",
         commercial_use=True,
         trained_on=f"{objects} objects of {run.data.name} and procedural objects",
-        settings=sizes,
+        settings=trained.settings,
         facts={
-            "steps": settings.steps,
-            "learning_rate": settings.learning_rate,
-            "seed": settings.seed,
+            "steps": trained.loop.steps,
+            "learning_rate": trained.loop.learning_rate,
+            "seed": run.seed,
             "hours": round(seconds / 3600, 3),
             "torch": torch.__version__,
         },
         folder=run.directory,
     )
+
+
+def kind_of(name: str) -> str:
+    """Give the kind of weights that a card of this name holds."""
+    shipped = {card: kind for kind, card in DEFAULTS.items()}
+    return shipped.get(name, name.removesuffix("-small"))

@@ -8,8 +8,9 @@ compared by their cosine.
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,8 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 
 from ..camera import Cameras
-from ..data.shards import read_shard
+from ..data.objects import ObjectFile
+from ..data.shards import ShardSettings, read_shard, render_shards
 from ..diffusion.depth_head import DepthDecoder
 from ..diffusion.orbit import DISTANCE, FOV_DEG
 from ..image import resize
@@ -47,12 +49,12 @@ def depth_cameras(rng: np.random.Generator, size_px: int) -> Cameras:
 
 
 @dataclass(frozen=True)
-class DepthTraining:
+class EstimatorTraining:
     """How the estimator is trained; weights and augmentation were chosen by us, none was swept.
 
     Attributes:
         batch: Pictures a step.
-        gradient: Weight of the gradient term; MiDaS has 0.5.
+        gradient: Weight of the gradient term; MiDaS has 0.5, trained for far longer.
         anchor: Weight of the plain difference, which makes the unit that of the truth.
         normal: Weight of the normals' term.
         coverage: Weight of the term that tells subject from background.
@@ -60,10 +62,10 @@ class DepthTraining:
         blurred: Share of the pictures brought down to 64 px and up again, as small views are.
     """
 
-    batch: int = 32
-    gradient: float = 0.5
+    batch: int = 16
+    gradient: float = 0.2
     anchor: float = 0.5
-    normal: float = 1.0
+    normal: float = 2.0
     coverage: float = 0.2
     zoom: tuple[float, float] = (0.75, 1.2)
     blurred: float = 0.3
@@ -129,13 +131,38 @@ def read_depth_set(shards: Iterable[Path]) -> DepthSet:
     return DepthSet(*[np.concatenate(column) for column in zip(*parts, strict=True)])
 
 
+def rendered_depth_set(
+    objects: list[ObjectFile],
+    folder: Path,
+    *,
+    size_px: int = 128,
+    seed: int = 0,
+    workers: int = 1,
+    report: Report = silent,
+) -> DepthSet:
+    """Render objects, and half as many generated ones, or read back what is there; half are lit."""
+    made = ShardSettings(size_px=size_px, lit_share=0.5, shard_objects=32, seed=seed)
+    several: dict[str, Any] = {"cameras": depth_cameras, "workers": workers}
+    real = render_shards(
+        objects, folder / "objects", settings=made, report=lambda x: report(x * 2 / 3), **several
+    )
+    generated = render_shards(
+        -(-len(objects) // 2),
+        folder / "generated",
+        settings=replace(made, seed=seed + 1),
+        report=lambda x: report((2 + x) / 3),
+        **several,
+    )
+    return read_depth_set([*real, *generated])
+
+
 def train_depth(
     decoder: DepthDecoder,
     data: DepthSet,
     features: FeatureModel,
     directory: Path,
     *,
-    training: DepthTraining = DepthTraining(),
+    training: EstimatorTraining = EstimatorTraining(),
     settings: LoopSettings = LoopSettings(steps=2500, learning_rate=1.5e-3),  # noqa: B008  frozen
     resume: bool = False,
     report: Report = silent,
@@ -155,7 +182,7 @@ def train_depth(
     return decoder.eval()
 
 
-def draw(data: DepthSet, training: DepthTraining, rng: Generator) -> DepthBatch:
+def draw(data: DepthSet, training: EstimatorTraining, rng: Generator) -> DepthBatch:
     """Draw pictures, mirrored, recoloured, enlarged and blurred at random."""
     chosen = torch.randint(len(data), (training.batch,), generator=rng).sort().values.numpy()
     rgba = torch.from_numpy(data.rgba[chosen].astype(np.float32) / 255)
@@ -179,7 +206,7 @@ def draw(data: DepthSet, training: DepthTraining, rng: Generator) -> DepthBatch:
 def depth_loss(
     out: Float[Tensor, "n 5 h w"],
     batch: DepthBatch,
-    training: DepthTraining = DepthTraining(),
+    training: EstimatorTraining = EstimatorTraining(),
 ) -> Float[Tensor, ""]:
     """Compare what a `DepthDecoder` gives with the truth; of pictures without subject, coverage."""
     inverse, normal = batch.inverse.to(out), batch.normal.to(out)

@@ -1,6 +1,7 @@
 """Train the elevation head on rendered rings."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..data.render_set import MultiViewSet
 from ..diffusion.elevation import ElevationHead, frame_features
 from ..models import FeatureModel, Report, silent
 from .loop import LoopSettings, train
+from .surgery import begin_with
 
 FRAMES = 4
 """Frames of a ring whose features are kept: uniformly spaced, as the paper takes them."""
@@ -26,8 +28,12 @@ def train_elevation(
     settings: LoopSettings = LoopSettings(steps=3000, learning_rate=5e-4, ema=0.995),  # noqa: B008
     resume: bool = False,
     report: Report = silent,
+    start: Mapping[str, Tensor] | None = None,
 ) -> ElevationHead:
-    """Train on the mean features of 1 or all of 4 frames of a ring, smooth L1 on radians."""
+    """Train on the mean features of 1 or all of 4 frames of a ring, smooth L1 on radians.
+
+    The head begins with those of the tensors in `start` that fit, if they are given.
+    """
     vectors, radians = ring_features(sets, features, lambda share: report(0.7 * share))
     head = ElevationHead(vectors.shape[-1])
     torch.manual_seed(settings.seed)  # Initial weights and dropout; torch layers take no generator.
@@ -37,6 +43,7 @@ def train_elevation(
     flat = vectors.reshape(-1, vectors.shape[-1])
     head.feature_mean.copy_(flat.mean(dim=0))
     head.feature_std.copy_(flat.std(dim=0).clamp(min=1e-3))
+    begin_with(head, start or {})
 
     def loss(module: nn.Module, rng: Generator) -> Tensor:
         row = torch.randint(len(vectors), (batch,), generator=rng)

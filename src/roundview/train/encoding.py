@@ -81,7 +81,10 @@ def public_encoders(autoencoder: LdmAutoencoder, tower: ClipTower, *, antialias:
 
 
 def small_encoders(autoencoder: LatentAutoencoder, features: FeatureModel) -> Encoders:
-    """Encode for our small networks: our autoencoder's latents, deep features as embedding."""
+    """Encode for our small networks: our autoencoder's latents, deep features as embedding.
+
+    Both networks are on one device, where pictures are brought.
+    """
     at = next(autoencoder.parameters())
     _freeze(autoencoder)
 
@@ -96,7 +99,7 @@ def small_encoders(autoencoder: LatentAutoencoder, features: FeatureModel) -> En
 
     @torch.no_grad()
     def embed(rgba: Tensor) -> Tensor:
-        return features.embedding(rgba[:, :3].movedim(1, -1).contiguous()).float()
+        return features.embedding(rgba[:, :3].movedim(1, -1).contiguous().to(at)).float()
 
     return Encoders(encode, decode, embed, 1.0, autoencoder.channel_weight())
 

@@ -58,6 +58,7 @@ class LoopSettings:
             constant part does not depend on `steps`, so a run can be prolonged without loss.
         cosine: Fall along a half cosine from the end of the rise instead; `cooldown` then says
             nothing.
+        rates: Factors of the rate for parameters whose names begin so; the first that fits.
         ema: Decay of the moving average of the weights.
         weight_decay: AdamW's, on matrices only.
         clip: Largest norm of the gradient.
@@ -76,6 +77,7 @@ class LoopSettings:
     warmup: int = 100
     cooldown: float = 0.25
     cosine: bool = False
+    rates: tuple[tuple[str, float], ...] = ()
     ema: float = 0.998
     weight_decay: float = 0.02
     clip: float = 1.0
@@ -206,7 +208,7 @@ class _Run:
         settings = self.settings
         rate = learning_rate(self.step, settings) * self._finish()
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("factor", 1.0)
         self.optimiser.zero_grad(set_to_none=True)
         if self.step == 0:  # Not after a resume: counting may round otherwise.
             self.flops = count_flops(self._accumulate)
@@ -357,10 +359,16 @@ class _Run:
 
 
 def _optimiser(network: nn.Module, settings: LoopSettings) -> torch.optim.Optimizer:
-    weights = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in weights if p.ndim >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    fused = weights[0].is_cuda or None
+    weights = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    groups: list[dict[str, Any]] = []
+    for factor in sorted({1.0, *(factor for _, factor in settings.rates)}):
+        mine = [p for name, p in weights.items() if _factor(name, settings) == factor]
+        for decay, kept in ((settings.weight_decay, True), (0.0, False)):
+            part = [p for p in mine if (p.ndim >= 2) == kept]
+            groups.append({"params": part, "weight_decay": decay, "factor": factor})
+    fused = next(iter(weights.values())).is_cuda or None
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.99), fused=fused)
+
+
+def _factor(name: str, settings: LoopSettings) -> float:
+    return next((factor for start, factor in settings.rates if name.startswith(start)), 1.0)

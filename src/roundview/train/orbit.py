@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from ..data.render_set import MultiViewSet
 from ..diffusion.encoders import LatentAutoencoder
 from ..diffusion.noise import CosineSchedule, v_from_clean
-from ..diffusion.view_transformer import ViewTransformer, ViewTransformerSize
+from ..diffusion.view_transformer import ViewTransformer
 from ..models import Report, silent
 from .batch import ViewBatch, ViewSampler
 from .encoding import device_of
@@ -41,21 +41,18 @@ class OrbitTraining:
 
 
 def train_orbit(
+    network: ViewTransformer,
     sampler: ViewSampler,
     autoencoder: LatentAutoencoder,
     directory: Path,
     *,
-    size: ViewTransformerSize = ViewTransformerSize(),  # noqa: B008  frozen
     training: OrbitTraining = OrbitTraining(),
     settings: LoopSettings = LoopSettings(steps=6000, learning_rate=7e-4),  # noqa: B008  frozen
     resume: bool = False,
     report: Report = silent,
 ) -> ViewTransformer:
     """Train a view transformer on the latents of a frozen autoencoder, where that is."""
-    torch.manual_seed(settings.seed)  # Initial weights only; torch layers take no generator.
-    network = ViewTransformer(size).to(device_of(autoencoder))
     autoencoder.requires_grad_(False).eval()
-
     train(
         network,
         orbit_loss(sampler, autoencoder, training),

@@ -4,9 +4,20 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-_CONV, _VECTOR = "unet.conv_in.weight", "unet.add_embedding.linear_1.weight"
+CONV_IN, _VECTOR = "unet.conv_in.weight", "unet.add_embedding.linear_1.weight"
+
+
+def fitting(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give the tensors that have the name and shape of one of the network's."""
+    own = network.state_dict()
+    return {k: v.to(own[k]) for k, v in state.items() if k in own and own[k].shape == v.shape}
+
+
+def begin_with(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Begin with the tensors of another network that fit; what does not keeps its own start."""
+    network.load_state_dict(network.state_dict() | fitting(network, state))
 
 
 def moved_columns(
@@ -20,7 +31,7 @@ def moved_columns(
     return new
 
 
-def widened(state: Mapping[str, Tensor], inputs: int, *, name: str = _CONV) -> dict[str, Tensor]:
+def widened(state: Mapping[str, Tensor], inputs: int, *, name: str = CONV_IN) -> dict[str, Tensor]:
     """Give a UNet more input channels at the end, unheard at first: Zero123's, a depth map's."""
     old = state[name].shape[1]
     origin = [i if i < old else None for i in range(inputs)]
@@ -45,7 +56,7 @@ def refiner_from_orbit(
     Raises:
         ValueError: If the state is of another size.
     """
-    inputs, told = state[_CONV].shape[1], state[_VECTOR].shape[1]
+    inputs, told = state[CONV_IN].shape[1], state[_VECTOR].shape[1]
     if (inputs, told) != (2 * latents, 768):
         raise ValueError(
             f"an orbit network takes {2 * latents} channels and 768 numbers, "
@@ -55,6 +66,6 @@ def refiner_from_orbit(
     elevation = list(range(256, 512)) if tells_elevation else [None] * 256
     return {
         **state,
-        _CONV: moved_columns(state[_CONV], [*noisy, *[None] * 9, *beside]),
+        CONV_IN: moved_columns(state[CONV_IN], [*noisy, *[None] * 9, *beside]),
         _VECTOR: moved_columns(state[_VECTOR], [*elevation, *range(512, 768)]),
     }
