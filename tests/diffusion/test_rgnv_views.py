@@ -14,7 +14,10 @@ from roundview.diffusion.rgnv_views import (
     GREY,
     EnhancingModels,
     enhance_views,
+    over_grey,
+    prepared,
     reference_of_photo,
+    spread_depth,
 )
 from roundview.image import Foreground
 from roundview.views import Views
@@ -52,14 +55,14 @@ class Lender:
 
 def models(depth_of: float = 1.0) -> tuple[EnhancingModels, Lender]:
     lender = Lender()
-    made = EnhancingModels(
-        lender,
+    encode, decode = over_grey(
         Autoencoder(
             lambda picture: torch.nn.functional.avg_pool2d(picture, 2),
             lambda latents: torch.nn.functional.interpolate(latents, scale_factor=2),
-        ),
-        lambda rgb: torch.full_like(rgb[..., 0], depth_of),
-        size_px=8,
+        )
+    )
+    made = EnhancingModels(
+        lender, encode, decode, lambda rgb, _: torch.full_like(rgb[..., 0], depth_of), size_px=8
     )
     return made, lender
 
@@ -137,3 +140,39 @@ def test_photographs_lie_on_the_released_codes_grey() -> None:
     reference = reference_of_photo(made, subject(0.5), PROMPTS, SMALL)
     corner = reference.inverted[0, 0, :, 0, 0]
     torch.testing.assert_close((corner + 1) / 2, torch.tensor(GREY), rtol=1e-5, atol=1e-5)
+
+
+def test_depth_counts_up_to_scale_and_shift() -> None:
+    alpha = torch.tensor([[[1.0, 1.0, 0.0]]])
+    inverse = torch.tensor([[[2.0, 4.0, 9.0]]])
+    wanted = torch.tensor([[[0.25, 1.0, 0.0]]])
+    torch.testing.assert_close(spread_depth(inverse, alpha), wanted)
+    torch.testing.assert_close(spread_depth(3 * inverse + 5, alpha), wanted)
+    flat = spread_depth(torch.ones(1, 1, 3), alpha)
+    torch.testing.assert_close(flat, torch.tensor([[[0.25, 0.25, 0.0]]]))
+
+
+def test_depth_of_renderings_is_not_estimated() -> None:
+    made, lender = models(depth_of=float("nan"))
+    reference = reference_of_photo(replace_depth(made), subject(0.9), PROMPTS, SMALL)
+    lender.depths.clear()
+    coarse = views(1)
+    depth = torch.where(coarse.alpha > 0, 2.0, 0.0)
+    depth[:, 8:] /= 1.5
+    enhance_views(made, reference, replace(coarse, depth=depth), PROMPTS)
+    # Above lies the far half of the subject, below the near one, each two latents high.
+    column = lender.depths[0][0, 0, :, 2]
+    assert bool(torch.isfinite(column).all())
+    assert float(column[2]) > float(column[1]) + 0.5
+
+
+def replace_depth(made: EnhancingModels) -> EnhancingModels:
+    return replace(made, depth=lambda rgb, _: torch.ones_like(rgb[..., 0]))
+
+
+def test_latents_have_a_slope_and_depth_has_none() -> None:
+    made, _ = models()
+    rgb = torch.full((1, 8, 8, 3), 0.5, requires_grad=True)
+    latents, depth = prepared(made, rgb, torch.ones(1, 8, 8))
+    assert latents.requires_grad
+    assert not depth.requires_grad

@@ -277,9 +277,13 @@ def enhancing_predictor(
 ) -> Predictor:
     """Predict noise of views with the target prompt while they look at the photograph."""
     settings = reference.settings
+    # At this scale what would be said without the prompt cancels out.
+    plain = settings.guidance == (1.0 if settings.form == "from_unconditional" else 0.0)
 
     def predict(x: Tensor, t: Int[Tensor, " b"]) -> Tensor:
         borrow = reference.memories.get(int(t[0]))
+        if plain:
+            return model(x, t, depth, prompts.target.expand(len(x), -1, -1), borrow=borrow)
         noise = model(
             torch.cat([x, x]),
             torch.cat([t, t]),

@@ -5,7 +5,7 @@ Yu et al., "HiFi-123: Towards High-fidelity One Image to 3D Content Generation",
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
@@ -30,6 +30,12 @@ from .multiview import Autoencoder
 GREY = (126 / 255, 129 / 255, 127 / 255)
 """What the released code puts behind coarse views. It puts a textured photograph behind the
 reference, as its depth estimator dislikes flat backgrounds; ours is masked instead."""
+WHITE = (1.0, 1.0, 1.0)
+FARTHEST = 0.25
+"""What `spread_depth` gives the subject's farthest point; chosen by us, not tuned."""
+
+OfPictures = Callable[[Float[Tensor, "n h w 3"], Float[Tensor, "n h w"]], Tensor]
+"""Called with colour over white and alpha."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,15 +44,46 @@ class EnhancingModels:
 
     Attributes:
         denoiser: Predicts noise and knows depth.
-        autoencoder: Makes its latents.
-        depth: Estimates inverse depth (near is large, any unit) of pictures over a background.
+        encode: Makes its latents, n c y x, of pictures; differentiable.
+        decode: Makes colour, n h w 3 in about [0, 1], of latents; what is outside the subject does
+            not count.
+        depth: Estimates inverse depth of pictures, n h w: near is large, any unit.
         size_px: Side of the pictures that the denoiser was trained with.
     """
 
     denoiser: DepthDenoiser
-    autoencoder: Autoencoder
-    depth: Callable[[Float[Tensor, "n h w 3"]], Float[Tensor, "n h w"]]
+    encode: OfPictures
+    decode: Callable[[Float[Tensor, "n c y x"]], Float[Tensor, "n h w 3"]]
+    depth: OfPictures
     size_px: int = 512
+
+
+def over_grey(autoencoder: Autoencoder) -> tuple[OfPictures, Callable[[Tensor], Tensor]]:
+    """Give `encode` and `decode` of an autoencoder of plain colours, as the released code does."""
+
+    def encode(rgb: Tensor, alpha: Tensor) -> Tensor:
+        picture = composite(rgb, (alpha > 0.5).to(rgb), GREY)
+        return autoencoder.encode(rearrange(picture, "n h w c -> n c h w") * 2 - 1)
+
+    def decode(latents: Tensor) -> Tensor:
+        return rearrange((autoencoder.decode(latents).float() + 1) / 2, "n c h w -> n h w c")
+
+    return encode, decode
+
+
+def spread_depth(
+    inverse: Float[Tensor, "n h w"], alpha: Float[Tensor, "n h w"]
+) -> Float[Tensor, "n h w"]:
+    """Spread the subject's inverse depth from `FARTHEST` to 1; all else is 0.
+
+    Estimators know inverse depth up to scale and shift only: these no longer count. Our small
+    model was trained with depth like this.
+    """
+    solid = alpha > 0.5
+    far = torch.where(solid, inverse, torch.inf).amin(dim=(1, 2), keepdim=True)
+    near = torch.where(solid, inverse, -torch.inf).amax(dim=(1, 2), keepdim=True)
+    along = (inverse - far) / (near - far).clamp(min=1e-3)
+    return torch.where(solid, FARTHEST + (1 - FARTHEST) * along, torch.zeros_like(inverse))
 
 
 @torch.no_grad()
@@ -68,9 +105,9 @@ def reference_of_photo(
         report: Called with the fraction done.
     """
     small = subject.resized((models.size_px, models.size_px))
-    latents, depth = _prepared(
+    latents, depth = prepared(
         models,
-        small.rgb[None],
+        small.over()[None],
         small.alpha[None],
         # The released code masks the depth of coarse views only; the paper that of both.
         masked=not settings.from_reference_noise,
@@ -93,40 +130,66 @@ def enhance_views(
     Args:
         models: Those that the reference was made with.
         reference: Of the photograph.
-        views: From any generator, at any size.
+        views: From any generator, at any size, over white. If they have depth, as renderings do,
+            it is used and none is estimated.
         prompts: Source, target and negative.
         together: Views at a time; more need more memory.
         report: Called with the fraction done.
 
     Returns:
-        Views over white, of the size, the cameras and the alpha of those given.
+        Views over white, of the size, the cameras, the alpha and the depth of those given.
     """
-    side = (models.size_px, models.size_px)
-    rgba = resize(torch.cat([views.rgb, views.alpha[..., None]], dim=-1), side).clamp(0, 1)
+    size_hw = (models.size_px, models.size_px)
     drawn: list[Tensor] = []
-    for part in rgba.split(together):
-        latents, depth = _prepared(models, part[..., :3], part[..., 3], masked=True)
-        mask = (part[..., 3] > 0.5).to(depth)[:, None]
+    for first in range(0, len(views), together):
+        part = views[list(range(first, min(first + together, len(views))))]
+        small = part.resized(size_hw)
+        latents, depth = prepared(
+            models, small.rgb, small.alpha, known=inverse_depth(part, size_hw)
+        )
+        mask = (small.alpha > 0.5).to(depth)[:, None]
         mask = torch.nn.functional.interpolate(mask, depth.shape[-2:], mode="nearest")
         new = enhance(models.denoiser, reference, latents, depth, prompts, mask=mask)
-        pictures = models.autoencoder.decode(new).float().cpu()
-        drawn.append(rearrange((pictures + 1) / 2, "n c h w -> n h w c"))
-        report(len(drawn) / -(-len(rgba) // together))
+        drawn.append(models.decode(new).cpu())
+        report(len(drawn) / -(-len(views) // together))
     rgb = resize(torch.cat(drawn).contiguous(), views.cameras.size_hw).clamp(0, 1)
-    return Views(composite(rgb, views.alpha, (1.0, 1.0, 1.0)), views.alpha, views.cameras)
+    return replace(views, rgb=composite(rgb, views.alpha, WHITE))
 
 
-def _prepared(
+def inverse_depth(views: Views, size_hw: tuple[int, int]) -> Float[Tensor, "n h w"] | None:
+    """Give what is known of views' inverse depth, 0 where nothing is seen; None if nothing is."""
+    if views.depth is None:
+        return None
+    inverse = torch.where(views.depth > 0, 1 / views.depth.clamp(min=1e-3), 0.0)
+    if views.cameras.size_hw == size_hw:
+        return inverse
+    # Not averaged: between subject and background there is no surface.
+    return torch.nn.functional.interpolate(inverse[:, None], size_hw, mode="nearest-exact")[:, 0]
+
+
+def prepared(
     models: EnhancingModels,
     rgb: Float[Tensor, "n h w 3"],
     alpha: Float[Tensor, "n h w"],
     *,
-    masked: bool,
-) -> tuple[Float[Tensor, "n c x y"], Float[Tensor, "n 1 x y"]]:
-    """Give latents over grey, and the depth map of their size."""
-    solid = (alpha > 0.5).to(rgb)
-    picture = composite(rgb, solid, GREY)
-    latents = models.autoencoder.encode(rearrange(picture, "n h w c -> n c h w") * 2 - 1)
-    depth = models.depth(picture)
-    size = int(latents.shape[-2]), int(latents.shape[-1])
-    return latents, depth_map(depth * solid if masked else depth, size).to(latents)
+    known: Float[Tensor, "n h w"] | None = None,
+    masked: bool = True,
+) -> tuple[Float[Tensor, "n c y x"], Float[Tensor, "n 1 y x"]]:
+    """Give the latents of pictures, and the depth map of their size.
+
+    Args:
+        models: Networks and estimator.
+        rgb: Colour over white, of the models' size.
+        alpha: Coverage.
+        known: Inverse depth, if it is known; estimated otherwise.
+        masked: Take the depth inside the subject only.
+    """
+    latents = models.encode(rgb, alpha)
+    with torch.no_grad():
+        if known is not None:
+            depth = spread_depth(known, alpha)
+        else:
+            depth = models.depth(rgb, alpha)
+            depth = depth * (alpha > 0.5).to(depth) if masked else depth
+        size = int(latents.shape[-2]), int(latents.shape[-1])
+        return latents, depth_map(depth, size).to(latents)

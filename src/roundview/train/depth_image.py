@@ -3,7 +3,7 @@
 Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", 2022, as Stability
 AI's `stable-diffusion-2-depth` has it: a fifth input channel holds the depth, each picture's in
 [-1, 1]. That one reads text; ours reads the embedding of another view of the object, left out for a
-tenth of the pictures. Depth comes from any estimator, or from the renderer.
+tenth of the pictures, as is the depth. Depth comes from any estimator, or from the renderer.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,11 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
+from ..diffusion.depth2image import depth_map
 from ..diffusion.ldm_unet import LdmUNet
 from ..diffusion.noise import randn
+from ..diffusion.rgnv_views import spread_depth
+from ..diffusion.small_depth_image import no_depth
 from ..models import Report, silent
 from .batch import ViewSampler
 from .encoding import Encoders, coin, device_of, noisy_latents, random_steps, without
@@ -30,10 +33,13 @@ class DepthTraining:
     Attributes:
         batch: Pictures a step.
         no_embedding: Share of the pictures whose embedding is zero.
+        no_depth: Share of the pictures whose depth is left out: -1 everywhere. Ours, so that the
+            model can also be asked without depth.
     """
 
     batch: int = 32
     no_embedding: float = 0.1
+    no_depth: float = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +49,13 @@ class DepthBatch:
     Attributes:
         shown: The view that tells what the object is: colour over white and alpha, [0, 1].
         picture: The view to draw, alike.
-        depth: Of the picture, any size and scale.
+        depth: Inverse depth of the picture, near is large, of any scale and shift; what it is
+            outside the subject does not count.
     """
 
     shown: Float[Tensor, "b 4 h w"]
     picture: Float[Tensor, "b 4 h w"]
-    depth: Float[Tensor, "b y x"]
+    depth: Float[Tensor, "b h w"]
 
 
 def train_depth_image(
@@ -87,21 +94,13 @@ def depth_image_loss(
     clean = encoders.scale * encoders.encode(batch.picture, rng).to(device)
     tokens = without(coin(count, training.no_embedding, rng), encoders.embed(batch.shown).cpu())
     side = (int(clean.shape[-2]), int(clean.shape[-1]))
-    depth = depth_channel(batch.depth, side).to(device)
+    spread = spread_depth(batch.depth.to(batch.picture), batch.picture[:, 3])
+    depth = depth_map(spread, side).to(device)
+    untold = coin(count, training.no_depth, rng).to(device)[:, None, None, None]
+    depth = torch.where(untold, no_depth(depth), depth)
     noise = randn(tuple(clean.shape), rng).to(device)
     step = random_steps(count, rng).to(device)
     x = torch.cat([noisy_latents(clean, noise, step), depth], dim=1)
     with half_precision(device.type):
         predicted = network(x, step, tokens.to(device)[:, None])
     return encoders.distance(predicted, noise).mean()
-
-
-def depth_channel(
-    depth: Float[Tensor, "b y x"], size_hw: tuple[int, int]
-) -> Float[Tensor, "b 1 h w"]:
-    """Bring depth to the latents' size, then each picture's to [-1, 1]; a flat map becomes -1."""
-    small = torch.nn.functional.interpolate(
-        depth[:, None], size_hw, mode="bicubic", align_corners=False
-    )
-    low, high = small.amin(dim=(2, 3), keepdim=True), small.amax(dim=(2, 3), keepdim=True)
-    return 2 * (small - low) / (high - low).clamp(min=1e-8) - 1

@@ -1,0 +1,377 @@
+"""HiFi-123: distil a coarse field, then draw its surface's colours from the photograph's.
+
+Yu et al., "HiFi-123: Towards High-fidelity One Image to 3D Content Generation", 2024. Coarse stage:
+a radiance field that a 2D and a 3D prior like to see, and that looks like the photograph from its
+side in colour, outline, depth and normals. Refine stage: marching tetrahedra fix the shape, and
+RGSD gives it colour. Differs from the paper: small models of our own stand for Stable Diffusion,
+DeepFloyd IF and Zero-1-to-3, and their pictures are smaller; the 2D prior reads no text but sees
+the photograph; the finished texture is baked from renderings, and from the photograph itself where
+it looks squarely.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Generator, Tensor
+
+from ..camera import Cameras, concatenate_cameras
+from ..diffusion.depth2image import Rgnv
+from ..diffusion.distill_cameras import RandomCameras, Range
+from ..diffusion.guide import Ramp, TimeRange, constant
+from ..diffusion.guide_rgsd import FIXED_AZIMUTHS_DEG
+from ..diffusion.small_depth_image import ImageGuide
+from ..diffusion.view_guide import ViewGuide
+from ..field.radiance import RadianceField
+from ..image import Foreground, Image
+from ..mesh import Asset, Mesh
+from ..models import DepthModel, Elevation, Matte, PlainStages, Report, StageRunner, ViewModel
+from ..splat.fit import FitSettings, fit_gaussians
+from ..surface.watertight import watertight_mesh
+from ..views import Views
+from .distilling import Asking, Distilling, distilled_field
+from .distilling_asset import RINGS
+from .distilling_losses import Order, PhotoLosses
+from .enhancing import Enhancer, Remembered, enhanced_views, remembered
+from .framing import framed_subject, photo_view, plausible_deg
+from .hifi123_refine import (
+    Refining,
+    RgsdGuide,
+    Surface,
+    enhanced_of,
+    fixed_cameras,
+    refine_colours,
+    tetrahedral_surface,
+)
+from .surfacing import Meshing, finished_asset
+
+TIMES_2D = TimeRange(constant(0.2), constant(0.6))
+TIMES_3D = TimeRange(constant(0.2), constant(0.5))
+"""Noise levels that the priors are asked about (paper, supplement 2.2)."""
+
+
+@dataclass(frozen=True)
+class Hifi123:
+    """Settings of the recipe; what the paper leaves open is threestudio's DreamCraft3D or ours.
+
+    Attributes:
+        size_px: Side of the views that `novel_views` draws.
+        photo_px: Side of the framed photograph that the texture is taken from.
+        distance: Of the cameras, as the models were trained; the paper's is 3.8 at 20 degrees.
+        fov_deg: Vertical field of view, as the models were trained.
+        photo_elevation_deg: Elevation that the photograph was taken from; None estimates it.
+        ring_views: Views that `novel_views` draws if no azimuths are given.
+        draw_steps: Sampler steps of those.
+        coarse_steps: Of the field (the paper's 3,000).
+        coarse_px: Sides of the coarse renderings in the first and second half (the paper's 64 and
+            128; it does not say when they change).
+        coarse_views: Renderings a step.
+        weight_2d: Of the 2D prior's SDS.
+        weight_3d: Of the 3D prior's SDS.
+        scale_2d: Of the 2D prior's guidance. The paper's 20 is for DeepFloyd and text.
+        photo_weights: Of colour, mask, depth and normals from the photograph's side.
+        rgnv: How `novel_views` enhances: T = 50, l = 30 (paper), or `RELEASED_CODE`.
+        rgsd: The same in the refine stage: T = 20, l = 12 (paper).
+        tet_cells: Cells along a side of the tetrahedral grid.
+        refining: The refine stage.
+        view_px: Side of the renderings that texture and Gaussians are made from.
+        fit_steps: Of the Gaussians.
+        smoothing: Rounds of `smooth` over the mesh.
+        faces: Triangles of the mesh, at most.
+        texture_size: Side of the texture in pixels.
+        watertight: Close the mesh into one shell around one volume.
+    """
+
+    size_px: int = 128
+    photo_px: int = 512
+    distance: float = 1.5
+    fov_deg: float = 49.13
+    photo_elevation_deg: float | None = None
+    ring_views: int = 16
+    draw_steps: int = 10
+    coarse_steps: int = 700
+    coarse_px: tuple[int, int] = (32, 64)
+    coarse_views: int = 4
+    weight_2d: float = 0.1
+    weight_3d: float = 0.1
+    scale_2d: float = 2.0
+    photo_weights: tuple[float, float, float, float] = (1000.0, 100.0, 0.05, 0.05)
+    rgnv: Rgnv = Rgnv()  # noqa: RUF009  a frozen value
+    rgsd: Rgnv = Rgnv(steps=20, kept_steps=12)  # noqa: RUF009  a frozen value
+    tet_cells: int = 96
+    refining: Refining = Refining()  # noqa: RUF009  a frozen value
+    view_px: int = 192
+    fit_steps: int = 400
+    smoothing: int = 12
+    faces: int = 20_000
+    texture_size: int = 1024
+    watertight: bool = False
+
+
+STANDARD = Hifi123()
+DRAFT = replace(
+    STANDARD,
+    coarse_steps=120,
+    coarse_views=2,
+    tet_cells=64,
+    refining=Refining(steps=60),
+    rgnv=Rgnv(steps=20, kept_steps=12),
+    view_px=128,
+    fit_steps=200,
+)
+HIGH = replace(
+    STANDARD,
+    coarse_steps=3000,
+    coarse_px=(64, 128),
+    tet_cells=128,
+    refining=Refining(steps=1000),
+    view_px=256,
+)
+QUALITIES = {"draft": DRAFT, "standard": STANDARD, "high": HIGH}
+
+
+@dataclass(frozen=True)
+class Hifi123Models:
+    """The networks that the recipe asks for.
+
+    Attributes:
+        matte: Cuts out the subject.
+        elevation: Estimates where the photograph was taken from.
+        views: Draws views one by one: Zero-1-to-3's kind.
+        prior: The 3D prior: tells the same model of the photograph, as one view over white.
+        enhancer: The image model that knows depth: RGNV, RGSD, and without depth the 2D prior.
+        depth: Estimates the photograph's depth and normals.
+        steps: Sampler steps that the view model is best in; None takes those of the settings.
+    """
+
+    matte: Matte
+    elevation: Elevation
+    views: ViewModel
+    prior: Callable[[Views], ViewGuide]
+    enhancer: Enhancer
+    depth: DepthModel
+    steps: int | None = None
+
+
+def hifi123(
+    photo: Image,
+    models: Hifi123Models,
+    rng: Generator,
+    settings: Hifi123 = STANDARD,
+    stage: StageRunner | None = None,
+) -> Asset:
+    """Make an asset of the subject of one photograph.
+
+    Raises:
+        ValueError: If the photograph shows no subject, or nothing solid comes of it.
+    """
+    stage = stage or PlainStages()
+    subject, elevation_deg = _seen(photo, models, settings, stage)
+    stage.note("photo_elevation_deg", elevation_deg)
+    front = photo_view(
+        subject,
+        elevation_deg=elevation_deg,
+        distance=settings.distance,
+        fov_deg=settings.fov_deg,
+    )
+    told = stage("depth", lambda _: with_estimates(front, models.depth))
+    known = remembered(subject, models.enhancer, settings.rgsd)
+    guides = [
+        (models.prior(front), Asking(settings.weight_3d, times=TIMES_3D)),
+        (
+            ImageGuide(models.enhancer.models, known.prompts, scale=settings.scale_2d),
+            Asking(settings.weight_2d, times=TIMES_2D),
+        ),
+    ]
+    coarse = distilled_field(told, guides, rng, coarse_stage(settings), stage=stage, name="coarse")
+    mesh = stage("tetrahedra", lambda _: _solid(coarse, settings))
+    surface = Surface(coarse, mesh)
+    fine = rgsd_colours(surface, front, models.enhancer, known, rng, settings, stage=stage)
+    return _asset(Surface(fine, mesh), front, rng, settings, stage)
+
+
+def novel_views(
+    photo: Image,
+    models: Hifi123Models,
+    rng: Generator,
+    settings: Hifi123,
+    stage: StageRunner,
+    *,
+    azimuth_deg: Sequence[float] | None = None,
+    elevation_deg: float | None = None,
+) -> Views:
+    """Draw views of the subject of a photograph and enhance them by RGNV, and no more.
+
+    Args:
+        photo: The photograph.
+        models: The networks.
+        rng: Seeds the drawing.
+        settings: `size_px`, `distance`, `fov_deg`, `draw_steps` and `rgnv` matter here.
+        stage: Runs the stages.
+        azimuth_deg: Of each view; evenly round the subject by default.
+        elevation_deg: Of all views; the photograph's by default.
+    """
+    subject, photo_deg = _seen(photo, models, settings, stage)
+    front = photo_view(
+        subject, elevation_deg=photo_deg, distance=settings.distance, fov_deg=settings.fov_deg
+    )
+    if azimuth_deg is None:
+        azimuth_deg = [360.0 * k / settings.ring_views for k in range(settings.ring_views)]
+    cameras = Cameras.orbit(
+        azimuth_deg,
+        elevation_deg=photo_deg if elevation_deg is None else elevation_deg,
+        radius=settings.distance,
+        fov_deg=settings.fov_deg,
+        size_hw=(settings.size_px, settings.size_px),
+    )
+    coarse = stage(
+        "draw",
+        lambda report: models.views.draw(
+            front, cameras, rng, steps=models.steps or settings.draw_steps, report=report
+        ),
+    )
+    return enhanced_views(subject, coarse, models.enhancer, settings=settings.rgnv, stage=stage)
+
+
+def coarse_stage(settings: Hifi123) -> Distilling:
+    """Give the settings of the coarse stage, as `distilled_field` has them."""
+    rgb, mask, depth, normal = settings.photo_weights
+    first, second = settings.coarse_px
+    half, late = settings.coarse_steps // 2, 2 * settings.coarse_steps // 3
+    cameras = RandomCameras(
+        first,
+        distance=Range(settings.distance, settings.distance),
+        fov_deg=Range(settings.fov_deg, settings.fov_deg),
+    )
+    rising = Ramp(0.1, 10.0, late + 1, late)
+    return Distilling(
+        cameras,
+        steps=settings.coarse_steps,
+        sizes=((0, first, settings.coarse_views), (half, second, settings.coarse_views)),
+        photo=PhotoLosses(rgb, mask, depth, normal, size_px=second),
+        order=Order(orientation=Ramp(1.0, 10.0, late + 1, late), sparsity=rising, opaque=rising),
+    )
+
+
+def with_estimates(photo: Views, depth: DepthModel) -> Views:
+    """Give the photograph's view estimated depth (up to scale and shift) and world normals."""
+    inverse, normal = depth(photo.rgb)
+    rotation = photo.cameras.world_from_camera[:, :3, :3]
+    world = torch.einsum("nij,nhwj->nhwi", rotation, normal.to(rotation))
+    inside = (photo.alpha > 0.5)[..., None]
+    # Near is small in a view; where none was found the subject is as far as it ever is.
+    away = 1 / inverse.to(rotation).clamp(min=0.25)
+    return replace(photo, depth=away * inside[..., 0], normal=world * inside)
+
+
+def rgsd_colours(
+    surface: Surface,
+    photo: Views,
+    enhancer: Enhancer,
+    known: Remembered,
+    rng: Generator,
+    settings: Hifi123,
+    *,
+    stage: StageRunner,
+) -> RadianceField:
+    """Refine a surface's colours by RGSD, two fixed views and random ones by turns.
+
+    Args:
+        surface: In the coarse field's colours.
+        photo: The photograph as one view over white.
+        enhancer: The image model.
+        known: The photograph as it was remembered with `settings.rgsd`.
+        rng: CPU generator.
+        settings: `refining` counts.
+        stage: Runs the stages.
+    """
+    refining = settings.refining
+    elevation_deg = float(photo.cameras.elevation_deg[0])
+    fixed = fixed_cameras(FIXED_AZIMUTHS_DEG, refining, elevation_deg)
+
+    def enhanced(report: Report) -> Tensor:
+        drawn = []
+        for k in range(len(fixed)):
+            with torch.no_grad():
+                views = surface.views(fixed[k], supersample=refining.supersample)
+            state = enhanced_of(enhancer.models, known.reference, known.prompts, views, level=0)
+            drawn.append(state.state)
+            report((k + 1) / len(fixed))
+        return torch.cat(drawn)
+
+    targets = stage("fixed views", enhanced).split(1)
+    guide = RgsdGuide(
+        enhancer.models, known.reference, known.prompts, targets, weight=refining.guide_weight
+    )
+    return refine_colours(surface, photo, guide, fixed, rng, refining, stage=stage)
+
+
+def _seen(
+    photo: Image, models: Hifi123Models, settings: Hifi123, stage: StageRunner
+) -> tuple[Foreground, float]:
+    """Cut the subject out, and say where it was photographed from."""
+    subject = stage(
+        "matte", lambda _: framed_subject(photo, models.matte, photo_px=settings.photo_px)
+    )
+    if settings.photo_elevation_deg is not None:
+        return subject, settings.photo_elevation_deg
+    return subject, stage(
+        "elevation", lambda _: plausible_deg(models.elevation(subject.over()[None]))
+    )
+
+
+def _solid(field: RadianceField, settings: Hifi123) -> Mesh:
+    mesh = tetrahedral_surface(
+        field,
+        resolution=settings.tet_cells,
+        faces=settings.faces,
+        smoothing=settings.smoothing,
+    )
+    return watertight_mesh(mesh, resolution=settings.tet_cells) if settings.watertight else mesh
+
+
+def _asset(
+    surface: Surface, photo: Views, rng: Generator, settings: Hifi123, stage: StageRunner
+) -> Asset:
+    """Bake the surface's colours, fit Gaussians to its renderings, and bring it into place."""
+    side = settings.view_px
+    cameras = concatenate_cameras(
+        [
+            Cameras.orbit(
+                [360.0 * k / count for k in range(count)],
+                elevation_deg=elevation_deg,
+                radius=settings.distance,
+                fov_deg=settings.fov_deg,
+                size_hw=(side, side),
+            )
+            for elevation_deg, count in RINGS
+        ]
+    )
+
+    def rendered(_: Report) -> Views:
+        with torch.no_grad():
+            views = surface.views(cameras)
+        return replace(views, rgb=views.rgb.clamp(0, 1))
+
+    views = stage("render", rendered)
+    gaussians = stage(
+        "fit",
+        lambda report: fit_gaussians(
+            views,
+            steps=settings.fit_steps,
+            rng=rng,
+            settings=FitSettings(perceptual_weight=0.0),
+            report=report,
+        ),
+    )
+    asset, scale, shift = finished_asset(
+        surface.mesh,
+        gaussians,
+        views,
+        photo,
+        meshing=Meshing(faces=settings.faces, texture_size=settings.texture_size),
+        rng=rng,
+        stage=stage,
+    )
+    stage.note("world_from_fitted", {"scale": scale, "shift": shift.tolist()})
+    return asset

@@ -1,0 +1,104 @@
+"""The recipe from photo to asset with untrained models, and the parts that need no model."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from fakes import block, photo_of
+from hifi_tiny import RGNV, TINY, Dome, tiny_models
+
+from roundview.diffusion.depth2image import PAPER, PAPER_RGSD
+from roundview.image import Foreground
+from roundview.models import Kept, PlainStages, Report, Value
+from roundview.recipes.framing import photo_view
+from roundview.recipes.hifi123 import (
+    HIGH,
+    QUALITIES,
+    STANDARD,
+    coarse_stage,
+    hifi123,
+    novel_views,
+    with_estimates,
+)
+
+
+class Watched(PlainStages):
+    """Remembers the stages' names and counts the pictures shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.shown = 0
+
+    def __call__(self, name: str, work: Callable[[Report], Value]) -> Value:
+        self.names.append(name)
+        return super().__call__(name, work)
+
+    def long(self, name: str, work: Callable[[Report, Kept], Value]) -> Value:
+        self.names.append(name)
+        return super().long(name, work)
+
+    def show(self, rgb: torch.Tensor) -> None:
+        assert rgb.ndim == 3
+        self.shown += 1
+
+
+def test_a_photo_becomes_an_asset() -> None:
+    stage = Watched()
+    asset = hifi123(photo_of(block()), tiny_models(), torch.Generator().manual_seed(0), TINY, stage)
+    assert asset.mesh.texture is not None
+    assert asset.gaussians is not None
+    assert asset.views is not None
+    assert asset.views.depth is not None
+    box = asset.mesh.vertices.amax(dim=0) - asset.mesh.vertices.amin(dim=0)
+    assert float(box.max()) == pytest.approx(1, abs=1e-4)
+    long = ["coarse", "tetrahedra", "fixed views", "refine"]
+    at = stage.names.index("coarse")
+    assert stage.names[at : at + 4] == long
+    assert stage.shown >= 2
+    assert stage.notes["photo_elevation_deg"] == 10.0
+
+
+def test_views_are_drawn_and_then_enhanced() -> None:
+    stage = Watched()
+    views = novel_views(
+        photo_of(block()),
+        tiny_models(),
+        torch.Generator().manual_seed(0),
+        TINY,
+        stage,
+        azimuth_deg=[0.0, 90.0, 200.0],
+        elevation_deg=5.0,
+    )
+    assert stage.names[-2:] == ["draw", "enhance"]
+    torch.testing.assert_close(views.cameras.elevation_deg, torch.full((3,), 5.0))
+    assert views.rgb.shape == (3, 32, 32, 3)
+
+
+def test_the_papers_numbers_are_the_settings() -> None:
+    assert STANDARD.rgnv == PAPER
+    assert STANDARD.rgsd == PAPER_RGSD
+    assert (HIGH.coarse_steps, HIGH.coarse_px, HIGH.tet_cells) == (3000, (64, 128), 128)
+    assert HIGH.refining.steps == 1000
+    assert set(QUALITIES) == {"draft", "standard", "high"}
+    assert RGNV.kept_steps < RGNV.steps
+
+
+def test_the_coarse_stage_grows_in_size_and_order() -> None:
+    coarse = coarse_stage(STANDARD)
+    assert [size for _, size, _ in coarse.sizes] == [32, 64]
+    assert coarse.order.sparsity(0) == pytest.approx(0.1)
+    assert coarse.order.sparsity(STANDARD.coarse_steps - 1) == pytest.approx(10.0)
+    assert coarse.photo.rgb == 1000.0
+
+
+def test_normals_are_turned_into_the_world_and_depth_is_near_where_inverse_depth_is_large() -> None:
+    subject = Foreground(torch.ones(8, 8, 3), torch.ones(8, 8))
+    front = photo_view(subject, elevation_deg=30.0, distance=1.5, fov_deg=49.0)
+    told = with_estimates(front, Dome())
+    assert told.depth is not None
+    assert told.normal is not None
+    assert float(told.depth[0, 4, 4]) < float(told.depth[0, 0, 0])
+    # Straight at a camera that stands 30 degrees up, before +Z.
+    wanted = torch.tensor([0.0, 0.5, 3**0.5 / 2])
+    torch.testing.assert_close(told.normal[0, 4, 4], wanted, atol=1e-5, rtol=0)
