@@ -1,14 +1,15 @@
 import json
 from pathlib import Path
 
-import pytest
 import torch
+from fakes import KnowingOrbit, block
 from families_tiny import WIDTH, losses_while_trained, seeded, squares
 from render_tiny import tiny_set
 from torch import Tensor
 
 from roundview.diffusion.checkpoints.unet import UNetShape
-from roundview.diffusion.video_unet import VideoUNet, sinusoids
+from roundview.diffusion.video_refine import SmallVideoRefiner, depth_channels
+from roundview.diffusion.video_unet import VideoUNet
 from roundview.train.loop import LoopSettings
 from roundview.train.rings import RingBatch, RingSampler
 from roundview.train.video_refiner import (
@@ -16,8 +17,7 @@ from roundview.train.video_refiner import (
     RefinerEncoders,
     RefinerTraining,
     coarse_batch,
-    depth_channels,
-    refiner_numbers,
+    drawn_batch,
     train_video_refiner,
     video_refiner_loss,
 )
@@ -48,22 +48,6 @@ def rings(clips: int, frames: int = 3, size: int = 16) -> RingBatch:
     return RingBatch(rgba, torch.full((clips,), 20.0))
 
 
-def test_a_square_of_depth_becomes_channels_row_by_row() -> None:
-    depth = torch.arange(36.0).reshape(1, 6, 6)
-    channels = depth_channels(depth, (2, 2))
-    # Pixel (row 4, column 2) lies in square (1, 0), at row 1 and column 2 of it.
-    assert float(channels[0, 3 * 1 + 2, 1, 0]) == pytest.approx(26 / 35)
-    assert channels.shape == (1, 9, 2, 2)
-    assert (float(channels.min()), float(channels.max())) == (0.0, 1.0)
-
-
-def test_flat_depth_is_zero_and_frames_have_their_own_range() -> None:
-    depth = torch.stack([torch.full((4, 4), 7.0), torch.arange(16.0).reshape(4, 4) * 100])
-    channels = depth_channels(depth, (4, 4))
-    assert not bool(channels[0].any())
-    assert float(channels[1].max()) == 1.0
-
-
 def test_the_coarse_clip_begins_with_the_photo_and_lies_over_white() -> None:
     whole = rings(1)
     coarse = coarse_batch(whole, seeded()).coarse
@@ -84,13 +68,6 @@ def test_depth_and_coarse_latents_lie_beside_in_that_order() -> None:
     latents = encoders.encode(frames, None).unflatten(0, (2, 3))
     torch.testing.assert_close(network.x[:, :, 13:], latents)
     torch.testing.assert_close(network.context[:, 0], encoders.embed(batch.rings.rgba[:, 0]))
-
-
-def test_the_vector_is_elevation_then_noise() -> None:
-    told = refiner_numbers(2, 20.7, 0.02)
-    assert told.shape == (2, 512)
-    torch.testing.assert_close(told[1, :256], sinusoids(torch.tensor([[20.0]]), 256)[0])
-    torch.testing.assert_close(told[1, 256:], sinusoids(torch.tensor([[0.02]]), 256)[0])
 
 
 def test_each_condition_is_left_out_once_in_ten() -> None:
@@ -129,3 +106,32 @@ def test_training_leaves_a_log(tmp_path: Path) -> None:
     )
     rows = [json.loads(row) for row in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == 1
+
+
+def test_what_a_first_stage_draws_becomes_the_coarse_clip() -> None:
+    whole, orbit = rings(1, 4, 32), KnowingOrbit(block())
+    coarse = drawn_batch(whole, orbit, seeded(), draw_px=16, steps=1).coarse
+    assert orbit.calls == [("draw", 4)]
+    assert coarse.shape == whole.rgba.shape
+    assert torch.equal(coarse[:, 0], whole.rgba[:, 0])
+    # From behind, the block is blue.
+    assert int(coarse[0, 2, :3, 16, 16].argmax()) == 2
+
+
+def test_training_takes_what_makes_its_coarse_clips(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def as_they_are(whole: RingBatch, rng: torch.Generator) -> CoarseBatch:
+        del rng
+        seen.append(len(whole.rgba))
+        return CoarseBatch(whole, whole.rgba)
+
+    train_video_refiner(
+        SmallVideoRefiner(SHAPE),
+        RingSampler([tiny_set(tmp_path / "set", objects=1)]),
+        RefinerEncoders(squares(), height, as_they_are),
+        tmp_path,
+        training=RefinerTraining(frames=4, batch=2),
+        settings=LoopSettings(steps=1, warmup=1),
+    )
+    assert seen == [2]

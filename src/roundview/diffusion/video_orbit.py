@@ -100,7 +100,7 @@ class VideoOrbit:
         report: Report = silent,
     ) -> Views:
         """Draw the ring from noise by Euler's method, with guidance that changes along it."""
-        self._check(cameras, photo_elevation_deg)
+        check_ring(cameras, self.ring.frames, photo_elevation_deg)
         start = randn(self._shape(), rng)
         sigmas = karras_sigmas(steps)
         return self._drawn(subject, cameras, start, sigmas, photo_elevation_deg, rng, report)
@@ -119,7 +119,7 @@ class VideoOrbit:
         """Add noise to views, and denoise them; level s is sigma = s / sqrt(1 - s^2) of EDM."""
         if not 0 < noise_level <= 1:
             raise ValueError(f"noise_level must lie in (0, 1], got {noise_level}")
-        self._check(views.cameras, photo_elevation_deg)
+        check_ring(views.cameras, self.ring.frames, photo_elevation_deg)
         side = self.ring.size_px
         pictures = resize(views.rgb, (side, side)).movedim(-1, 1)
         clean = self._in_order(self._encoded(pictures * 2 - 1)) * LATENT_SCALE
@@ -143,7 +143,8 @@ class VideoOrbit:
     ) -> Views:
         denoise = self._denoiser(subject, elevation_deg, rng)
         latents = euler(denoise, start.to(self._at), sigmas, report=report)[0] / LATENT_SCALE
-        pictures = self._in_order(self._decoded(latents)).float().cpu()
+        decoded = decoded_clip(self._networks.decode, latents, self.ring.decoded_at_once)
+        pictures = self._in_order(decoded).float().cpu()
         rgb = resize(((pictures + 1) / 2).movedim(1, -1).contiguous(), cameras.size_hw).clamp(0, 1)
         alpha = torch.stack([alpha_over_white(picture) for picture in rgb])
         return Views(rgb, alpha, cameras)
@@ -186,12 +187,6 @@ class VideoOrbit:
             .cpu()
         )
 
-    def _decoded(self, latents: Float[Tensor, "t l x y"]) -> Float[Tensor, "t c h w"]:
-        decoder, parts = self._networks.decode, latents.split(self.ring.decoded_at_once)
-        if isinstance(decoder, ClipDecoder):
-            return torch.cat([decoder.decode(part[None])[0] for part in parts])
-        return torch.cat([decoder.decode(part) for part in parts])
-
     def _in_order(self, frames: Float[Tensor, "t c h w"]) -> Float[Tensor, "t c h w"]:
         """Turn the model's order of frames into ours and ours into the model's."""
         if not self.ring.photo_last:
@@ -203,18 +198,34 @@ class VideoOrbit:
         side = self.ring.size_px // 8
         return (1, self.ring.frames, self._networks.unet.shape.out_channels, side, side)
 
-    def _check(self, cameras: Cameras, elevation_deg: float) -> None:
-        origin = torch.nn.functional.normalize(cameras.origin, dim=-1)
-        azimuth = torch.rad2deg(torch.atan2(origin[:, 0], origin[:, 2])) % 360
-        count = self.ring.frames
-        wanted = torch.arange(len(cameras)) * 360 / count
-        off = ((azimuth - wanted + 180) % 360 - 180).abs()
-        tilt = (torch.rad2deg(origin[:, 1].clamp(-1, 1).asin()) - elevation_deg).abs()
-        if len(cameras) != count or float(off.max()) > 0.5 or float(tilt.max()) > 0.5:
-            raise ValueError(
-                f"this video model draws one ring of {count} views at the photograph's elevation, "
-                "evenly from azimuth 0 on; it cannot draw others"
-            )
+
+def check_ring(cameras: Cameras, frames: int, elevation_deg: float) -> None:
+    """Refuse cameras that do not stand on the one ring that a video model knows.
+
+    Raises:
+        ValueError: If they are not `frames` in number, evenly on one ring at this elevation from
+            azimuth 0 on.
+    """
+    origin = torch.nn.functional.normalize(cameras.origin, dim=-1)
+    azimuth = torch.rad2deg(torch.atan2(origin[:, 0], origin[:, 2])) % 360
+    wanted = torch.arange(len(cameras)) * 360 / frames
+    off = ((azimuth - wanted + 180) % 360 - 180).abs()
+    tilt = (torch.rad2deg(origin[:, 1].clamp(-1, 1).asin()) - elevation_deg).abs()
+    if len(cameras) != frames or float(off.max()) > 0.5 or float(tilt.max()) > 0.5:
+        raise ValueError(
+            f"this video model draws one ring of {frames} views at the photograph's elevation, "
+            "evenly from azimuth 0 on; it cannot draw others"
+        )
+
+
+def decoded_clip(
+    decoder: LdmAutoencoder | ClipDecoder, latents: Float[Tensor, "t l x y"], at_once: int
+) -> Float[Tensor, "t c h w"]:
+    """Decode the frames of a clip a few at a time, for memory."""
+    parts = latents.split(at_once)
+    if isinstance(decoder, ClipDecoder):
+        return torch.cat([decoder.decode(part[None])[0] for part in parts])
+    return torch.cat([decoder.decode(part) for part in parts])
 
 
 def hi3d_numbers(frames: int, elevation_deg: float, cond_aug: float) -> Float[Tensor, "t m"]:

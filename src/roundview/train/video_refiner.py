@@ -3,7 +3,8 @@
 Yang et al., "Hi3D: Pursuing High-Resolution Image-to-3D Generation with Video Diffusion Models",
 2024, section 3.3, with the inputs of their code: beside the noisy latents of each frame lie 9
 channels of its coarse frame's depth and the coarse frame's latents; frame 0 of the coarse clip is
-the photo. Coarse clips are true ones spoilt (`degrade`).
+the photo. Coarse clips are true ones spoilt (`degrade`), as in the authors' code, or what a first
+stage draws of the same photo, as in their paper.
 """
 
 from collections.abc import Callable
@@ -11,22 +12,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
+from ..camera import Cameras
 from ..diffusion.edm import denoised
 from ..diffusion.noise import randn
-from ..diffusion.video_unet import VideoUNet, sinusoids
-from ..models import Report, silent
+from ..diffusion.orbit import DISTANCE, FOV_DEG
+from ..diffusion.video_refine import DepthMaps, depth_channels, refiner_numbers
+from ..image import Foreground
+from ..models import OrbitModel, Report, silent
+from ..views import Views
 from .degrade import Degradation, degraded
 from .encoding import Encoders, coin, device_of, without
 from .loop import LoopSettings, half_precision, train
 from .rings import RingBatch, RingSampler
 from .video_orbit import augmented, clip_numbers, edm_weight, log_normal
 
-DepthMaps = Callable[[Float[Tensor, "n 4 h w"]], Float[Tensor, "n y x"]]
-"""depth_maps(rgba) -> depth or disparity of each picture, at any size and scale."""
+Coarsen = Callable[[RingBatch, Generator], "CoarseBatch"]
+"""Makes the coarse likeness of true rings."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,12 @@ class RefinerEncoders:
     Attributes:
         pictures: For latents and the photo's embedding.
         depth_maps: Estimates depth.
+        coarsen: Makes the coarse clips of the training; by default they are spoilt ones.
     """
 
     pictures: Encoders
     depth_maps: DepthMaps
+    coarsen: Coarsen | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +87,7 @@ class CoarseBatch:
 
 
 def train_video_refiner(
-    network: VideoUNet,
+    network: nn.Module,
     sampler: RingSampler,
     encoders: RefinerEncoders,
     directory: Path,
@@ -90,13 +96,19 @@ def train_video_refiner(
     settings: LoopSettings = LoopSettings(steps=20000, learning_rate=5e-5),  # noqa: B008  frozen
     resume: bool = False,
     report: Report = silent,
-) -> VideoUNet:
-    """Train on spoilt rings; start the network with `surgery.refiner_from_orbit`."""
+) -> nn.Module:
+    """Train on coarse rings.
+
+    The network is a `VideoUNet` that begins with `surgery.refiner_from_orbit`, or a
+    `SmallVideoRefiner`, which needs no beginning.
+    """
 
     def loss(module: nn.Module, rng: Generator) -> Tensor:
-        assert isinstance(module, VideoUNet)
         rings = sampler.rings(training.batch, training.frames, rng)
-        batch = coarse_batch(rings, rng, training.degradation)
+        if encoders.coarsen is None:
+            batch = coarse_batch(rings, rng, training.degradation)
+        else:
+            batch = encoders.coarsen(rings, rng)
         return video_refiner_loss(module, encoders, batch, rng, training)
 
     train(network, loss, directory, settings=settings, resume=resume, report=report)
@@ -104,7 +116,7 @@ def train_video_refiner(
 
 
 def video_refiner_loss(
-    network: VideoUNet,
+    network: nn.Module,
     encoders: RefinerEncoders,
     batch: CoarseBatch,
     rng: Generator,
@@ -151,23 +163,33 @@ def coarse_batch(
     return CoarseBatch(rings, torch.stack(coarse))
 
 
-def depth_channels(
-    depth: Float[Tensor, "n y x"], size_hw: tuple[int, int]
-) -> Float[Tensor, "n 9 h w"]:
-    """Bring depth to three times the latents' size and to [0, 1]; 3 x 3 squares become channels.
+@torch.no_grad()
+def drawn_batch(
+    rings: RingBatch, orbit: OrbitModel, rng: Generator, *, draw_px: int, steps: int
+) -> CoarseBatch:
+    """Let a first stage draw each ring from its frame 0, and enlarge what it drew."""
+    coarse = []
+    for clip, elevation in zip(rings.rgba, rings.elevation_deg.tolist(), strict=True):
+        size_hw = (int(clip.shape[2]), int(clip.shape[3]))
+        photo = Views(clip[:1, :3].movedim(1, -1), clip[:1, 3], _ring(1, elevation, size_hw))
+        subject = Foreground(photo.straight_rgb()[0], photo.alpha[0])
+        drawn = orbit.draw(
+            subject.resized((draw_px, draw_px)),
+            _ring(len(clip), elevation, (draw_px, draw_px)),
+            rng,
+            photo_elevation_deg=elevation,
+            steps=steps,
+        ).resized(size_hw)
+        frames = torch.cat([drawn.rgb, drawn.alpha[..., None]], dim=-1).movedim(-1, 1)
+        coarse.append(torch.cat([clip[:1], frames[1:].to(clip)]))
+    return CoarseBatch(rings, torch.stack(coarse))
 
-    Channel 3 i + j of a latent is row i, column j of its square. Least and greatest are each
-    frame's own, before the change of size as in the authors' code; a flat map becomes 0.
-    """
-    low, high = depth.amin(dim=(1, 2), keepdim=True), depth.amax(dim=(1, 2), keepdim=True)
-    level = (depth - low) / (high - low).clamp(min=1e-8)
-    fine = torch.nn.functional.interpolate(
-        level[:, None], (3 * size_hw[0], 3 * size_hw[1]), mode="bilinear"
+
+def _ring(frames: int, elevation_deg: float, size_hw: tuple[int, int]) -> Cameras:
+    return Cameras.orbit(
+        [360.0 * k / frames for k in range(frames)],
+        elevation_deg=elevation_deg,
+        radius=DISTANCE,
+        fov_deg=FOV_DEG,
+        size_hw=size_hw,
     )
-    return rearrange(fine, "n 1 (h i) (w j) -> n (i j) h w", i=3, j=3)
-
-
-def refiner_numbers(frames: int, elevation_deg: float, cond_aug: float) -> Float[Tensor, "t m"]:
-    """Give the second stage's vector: whole degrees of elevation, and the noise."""
-    told = sinusoids(torch.tensor([[float(int(elevation_deg)), cond_aug]]), 256)
-    return told.expand(frames, -1)
