@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from roundview.camera import Cameras, concatenate_cameras
+from roundview.camera import Cameras
 from roundview.diffusion.checkpoints.unet import UNetShape
 from roundview.diffusion.clip import ClipShape, ClipTower
 from roundview.diffusion.ddim import ScaledLinear
@@ -24,7 +24,6 @@ from roundview.diffusion.multiview import (
     ViewsTold,
     camera_vectors,
     imagedream_views,
-    in_groups,
     ldm_views,
     tell_isotropic3d,
 )
@@ -141,29 +140,6 @@ def test_renderings_of_other_rings_are_refused(model: MultiviewModel) -> None:
         model.guided(told, four()[:3])
     with pytest.raises(ValueError, match="equal turns and one elevation"):
         model.guided(told, four()[[0, 2, 1, 3]])
-
-
-def test_a_ring_is_drawn_in_groups_and_comes_back_in_its_order() -> None:
-    ring = Cameras.orbit(
-        [45.0 * k for k in range(8)],
-        elevation_deg=10.0,
-        radius=2.0,
-        fov_deg=40.0,
-        size_hw=(16, 16),
-    )
-    whole, wanted = in_groups(ring, 4)
-    assert wanted == [0, 4, 1, 5, 2, 6, 3, 7]
-    again = whole[wanted]
-    torch.testing.assert_close(again.world_from_camera, ring.world_from_camera)
-    torch.testing.assert_close(again.focal_px, ring.focal_px)
-
-
-def test_what_a_group_lacks_is_drawn_too() -> None:
-    few = concatenate_cameras([four()[[2, 1]], four(30.0, 20.0)[[3]]])
-    whole, wanted = in_groups(few, 4)
-    assert (len(whole), wanted) == (8, [0, 3, 4])
-    torch.testing.assert_close(whole[wanted].origin, few.origin)
-    assert in_groups(four(), 4)[1] == [0, 1, 2, 3]
 
 
 def test_views_can_be_drawn_from_any_side(model: MultiviewModel) -> None:

@@ -30,9 +30,7 @@ from .ldm_autoencoder import LATENT_SCALE, LdmAutoencoder
 from .ldm_unet import LdmUNet
 from .noise import randn
 from .video_orbit import alpha_over_white
-
-_SAME_DEG = 0.5
-"""Cameras no farther apart count as one; ours, well below what these models tell apart."""
+from .view_groups import equal_turns, in_groups
 
 Angles: TypeAlias = Literal["once", "twice", "in_a_loop"]
 """How often a model's cameras had their degrees turned into radians.
@@ -87,9 +85,13 @@ def camera_vectors(cameras: Cameras, angles: Angles) -> Float[Tensor, "n 16"]:
 
 def ldm_views(unet: LdmUNet, *, frames: int = 4) -> NoiseModel[ViewsTold]:
     """Let MVDream's or Isotropic3D's UNet predict the noise of all views of an object together."""
+    at = next(unet.parameters())
 
     def predict(x: Tensor, t: Int[Tensor, " b"], told: ViewsTold) -> Tensor:
-        return unet(x, t, told.tokens, vector=told.camera, frames=frames)
+        noise = unet(
+            x.to(at), t.to(at.device), told.tokens.to(at), vector=told.camera.to(at), frames=frames
+        )
+        return noise.to(x)
 
     return predict
 
@@ -191,17 +193,19 @@ class Autoencoder:
 
 def scaled_autoencoder(net: LdmAutoencoder) -> Autoencoder:
     """Let Stable Diffusion's autoencoder serve, with the factor on its latents."""
+    at = next(net.parameters())
     return Autoencoder(
-        lambda picture: net.encode(picture) * LATENT_SCALE,
-        lambda latents: net.decode(latents / LATENT_SCALE),
+        lambda picture: (net.encode(picture.to(at)) * LATENT_SCALE).float(),
+        lambda latents: net.decode(latents.to(at) / LATENT_SCALE).float(),
     )
 
 
 def small_autoencoder(net: LatentAutoencoder) -> Autoencoder:
     """Let our own autoencoder serve, whose latents have unit variance and which keeps alpha."""
+    at = next(net.parameters())
     return Autoencoder(
-        lambda picture: net.encode(picture / 2 + 0.5),
-        lambda latents: net.decode(latents) * 2 - 1,
+        lambda picture: net.encode(picture.to(at) / 2 + 0.5),
+        lambda latents: net.decode(latents.to(at)) * 2 - 1,
         alpha=True,
     )
 
@@ -344,56 +348,8 @@ class MultiviewModel:
         frames = self.settings.frames
         if len(cameras) == 0 or len(cameras) % frames:
             raise ValueError(f"this model draws {frames} views at a time, got {len(cameras)}")
-        if not _equal_turns(cameras, frames):
+        if not equal_turns(cameras, frames):
             raise ValueError(
                 f"this model draws {frames} views at equal turns and one elevation; got azimuths "
                 f"{[round(a) for a in cameras.azimuth_deg.tolist()]}"
             )
-
-
-def in_groups(cameras: Cameras, frames: int) -> tuple[Cameras, list[int]]:
-    """Complete cameras to groups at equal turns and one elevation, as few as will do.
-
-    Args:
-        cameras: That look at the origin, all from one distance and with one lens.
-        frames: Of a group.
-
-    Returns:
-        Whole groups one after another, and which of theirs each of the cameras is. Cameras that
-        are such groups already stay as they are.
-    """
-    if len(cameras) and len(cameras) % frames == 0 and _equal_turns(cameras, frames):
-        return cameras, list(range(len(cameras)))
-    turn = 360 / frames
-    begun: list[tuple[float, float]] = []
-    wanted = []
-    for azimuth_deg, elevation_deg in zip(
-        cameras.azimuth_deg.tolist(), cameras.elevation_deg.tolist(), strict=True
-    ):
-        for group, (first_deg, level_deg) in enumerate(begun):
-            turns = round((azimuth_deg - first_deg) / turn)
-            off = abs(azimuth_deg - first_deg - turns * turn)
-            if off < _SAME_DEG and abs(elevation_deg - level_deg) < _SAME_DEG:
-                wanted.append(group * frames + turns % frames)
-                break
-        else:
-            wanted.append(len(begun) * frames)
-            begun.append((azimuth_deg, elevation_deg))
-    half = 0.5 * cameras.size_hw[0] / float(cameras.focal_px[0])
-    whole = Cameras.orbit(
-        [first_deg + k * turn for first_deg, _ in begun for k in range(frames)],
-        elevation_deg=[level_deg for _, level_deg in begun for _ in range(frames)],
-        radius=float(cameras.origin[0].norm()),
-        fov_deg=math.degrees(2 * math.atan(half)),
-        size_hw=cameras.size_hw,
-    )
-    return whole, wanted
-
-
-def _equal_turns(cameras: Cameras, frames: int) -> bool:
-    azimuth = cameras.azimuth_deg.unflatten(0, (-1, frames))
-    turn = torch.arange(frames).to(azimuth) * (360 / frames)
-    off = ((azimuth - azimuth[:, :1] - turn + 180) % 360 - 180).abs()
-    elevation = cameras.elevation_deg.unflatten(0, (-1, frames))
-    tilt = (elevation - elevation[:, :1]).abs()
-    return max(float(off.max()), float(tilt.max())) <= _SAME_DEG
