@@ -44,7 +44,10 @@ def asset() -> Asset:
     return Asset(block(), record={"seed": 0})
 
 
-def test_an_asset_that_does_not_fit_leaves_the_earlier_one(asset: Asset, tmp_path: Path) -> None:
+def test_an_asset_that_does_not_fit_leaves_the_earlier_one(
+    asset: Asset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roundview.export.asset._TURNTABLE_FRAMES", 2)
     save_asset(asset, tmp_path / "out")
     before = contents(tmp_path / "out")
     for free_bytes in (0, 500, 3000):
@@ -57,6 +60,7 @@ def test_an_asset_that_does_not_fit_leaves_the_earlier_one(asset: Asset, tmp_pat
         assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_stages_that_do_not_fit_stop_the_run_and_it_goes_on_later(tmp_path: Path) -> None:
     with full_disk(20_000), pytest.raises(Exception, match=r"(?i)file too large|i/o error"):
         make(tmp_path)
@@ -66,8 +70,7 @@ def test_stages_that_do_not_fit_stop_the_run_and_it_goes_on_later(tmp_path: Path
 
 
 def test_weights_and_checkpoints_that_do_not_fit_leave_the_earlier_ones(tmp_path: Path) -> None:
-    facts = {"kind": "orbit", "sha256": "", "licence": "MIT", "source": "a test"}
-    card = Card("w", file="w.safetensors", folder=tmp_path, **facts)
+    card = Card("w", "orbit", "w.safetensors", "", "MIT", "a test", folder=tmp_path)
     save_weights({"a": torch.ones(2000)}, card)
     save_checkpoint({"step": 1}, tmp_path / "c.pt")
     before = contents(tmp_path)

@@ -87,8 +87,7 @@ def import_it(path: Path) -> None:
 
 
 def load_as_weights(path: Path) -> None:
-    facts = {"kind": "orbit", "licence": "MIT", "source": "a stranger"}
-    card = Card("w", file=path.name, sha256=digest_of(path), folder=path.parent, **facts)
+    card = Card("w", "orbit", path.name, digest_of(path), "MIT", "a stranger", folder=path.parent)
     with pytest.raises(ValueError, match="no safetensors"):
         load_tensors(card)
 
