@@ -48,6 +48,19 @@ def test_a_line_is_learnt(tmp_path: Path) -> None:
     assert last["steps_per_second"] > 0
 
 
+def test_some_parameters_have_a_rate_of_their_own(tmp_path: Path) -> None:
+    first = [p.detach().clone() for p in line().parameters()]
+    one = replace(SETTINGS, steps=1, warmup=1, ema=0.0, rates=(("bias", 0.0),))
+    plain = train(line(), fit_line, tmp_path / "a", settings=replace(one, rates=()))
+    slowed = train(line(), fit_line, tmp_path / "b", settings=one)
+    moved = [
+        [abs(float(p.detach() - start)) for p, start in zip(net.parameters(), first, strict=True)]
+        for net in (plain, slowed)
+    ]
+    assert moved[0][1] > 0.01
+    assert moved[1] == [moved[0][0], 0.0]  # The weight moves alike, the bias does not.
+
+
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
     whole = train(line(), fit_line, tmp_path / "whole", settings=SETTINGS).state_dict()
     calls = 0
