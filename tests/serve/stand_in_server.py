@@ -12,7 +12,7 @@ import uvicorn
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fakes import block
-from serve_fakes import stand_in
+from serve_fakes import helper, made_folder, stand_in
 
 from roundview.camera import Cameras
 from roundview.export.files import write_png
@@ -46,19 +46,26 @@ def splats_on(mesh: Mesh) -> Gaussians:
     )
 
 
-def main(folder: Path, port: int) -> None:
-    made, mesh = folder / "made", block()
+def make_asset(made: Path) -> None:
+    mesh = block()
+    save_glb(mesh, made / "asset.glb")
+    save_splats(splats_on(mesh), made / "splats.ply")
+    cameras = Cameras.orbit(
+        [30.0], elevation_deg=20.0, radius=2.2, fov_deg=40.0, size_hw=(160, 160)
+    )
+    write_png(made / "preview.png", render_mesh(mesh, cameras).rgb[0])
+    (made / "record.json").write_text("{}")
+
+
+def main(folder: Path, port: int, *, quick: bool) -> None:
+    made = folder / "made"
     if not made.exists():
-        save_glb(mesh, made / "asset.glb")
-        save_splats(splats_on(mesh), made / "splats.ply")
-        cameras = Cameras.orbit(
-            [30.0], elevation_deg=20.0, radius=2.2, fov_deg=40.0, size_hw=(160, 160)
-        )
-        write_png(made / "preview.png", render_mesh(mesh, cameras).rgb[0])
-        (made / "record.json").write_text("{}")
-    desk = Desk(folder / "data", Limits(free_bytes=0), command=stand_in(made))
+        (made_folder if quick else make_asset)(made)
+    limits = Limits(free_bytes=0, queued=256, workers=2)
+    chores = helper() if quick else None
+    desk = Desk(folder / "data", limits, command=stand_in(made), helper=chores)
     uvicorn.run(create_app(desk), port=port, log_level="warning", timeout_graceful_shutdown=1)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), quick=sys.argv[3:] == ["quick"])

@@ -1,4 +1,5 @@
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -6,7 +7,10 @@ import pytest
 from serve_fakes import desk, made_folder
 from starlette.testclient import TestClient
 
+from roundview.export.glb import load_glb
 from roundview.serve.app import PAGE, create_app
+from roundview.serve.desk import Desk
+from roundview.serve.limits import Limits
 
 
 @pytest.fixture
@@ -61,3 +65,27 @@ def test_nothing_of_the_disk_can_be_had_through_the_page(client: TestClient) -> 
         "/etc/passwd",
     ):
         assert client.get(f"/page/{path}").status_code in (404, 405), path
+
+
+@pytest.mark.slow
+def test_a_real_photo_becomes_a_real_asset(tmp_path: Path, repository: Path) -> None:
+    photo = repository / "examples" / "photos" / "chair.png"
+    settings = '{"quality": "draft", "faces": 2000, "texture_size": 256}'
+    with TestClient(create_app(Desk(tmp_path / "data", Limits()))) as there:
+        with photo.open("rb") as picture:
+            matte = there.post("/api/matte", files={"photo": picture})
+        assert matte.content.startswith(b"\x89PNG")
+        files = {"photo": photo.read_bytes(), "mask": matte.content}
+        job = there.post("/api/jobs", files=files, data={"settings": settings}).json()
+        deadline = time.monotonic() + 3000
+        while job["ended"] is None and time.monotonic() < deadline:
+            time.sleep(0.5)
+            job = there.get(f"/api/jobs/{job['id']}").json()
+        assert job["state"] == "done", job["reason"]
+        for file in job["files"]:
+            answer = there.get(file["url"])
+            assert answer.status_code == 200, file["name"]
+            assert len(answer.content) > 500, file["name"]
+        glb = there.get(f"/api/jobs/{job['id']}/files/asset.glb").content
+    (tmp_path / "asset.glb").write_bytes(glb)
+    assert 500 < len(load_glb(tmp_path / "asset.glb").faces) <= 2000

@@ -107,6 +107,19 @@ def test_jobs_outlive_the_server_and_one_that_keeps_killing_it_does_not(tmp_path
     store.close()
 
 
+def test_a_job_that_comes_further_has_its_attempts_back(store: JobStore) -> None:
+    job = added(store)
+    for _ in range(2):
+        store.take()
+        store.recover(attempts=9)
+    store.take()
+    for resumed, left in ((True, 3), (False, 1)):
+        store.progress(job.id, "draw", 0.5, [{"name": "matte", "resumed": resumed}])
+        found = store.get(job.id)
+        assert found is not None
+        assert found.attempts == left
+
+
 def test_a_job_put_back_has_lost_no_attempt(store: JobStore) -> None:
     job = added(store)
     store.take()

@@ -47,7 +47,7 @@ class Job:
         fraction: How much of that stage is done, 0 to 1.
         stages: Name and seconds of those that are done.
         reason: Why it failed, in one line.
-        attempts: How often a worker began with it.
+        attempts: How often a worker began with it since it last came further.
         number: Grows with every job.
     """
 
@@ -158,10 +158,12 @@ class JobStore:
     def progress(
         self, id: str, stage: str | None, fraction: float, stages: list[dict[str, Any]]
     ) -> None:
-        """Write down how far a running job has come."""
+        """Write down how far a running job has come; a stage that is new redeems its attempts."""
+        further = any(not stage.get("resumed") for stage in stages)
         self._change(
-            "UPDATE jobs SET stage = ?, fraction = ?, stages = ? WHERE id = ? AND state = ?",
-            *(stage, fraction, json.dumps(stages), id, RUNNING),
+            "UPDATE jobs SET stage = ?, fraction = ?, stages = ?,"
+            " attempts = CASE WHEN ? THEN 1 ELSE attempts END WHERE id = ? AND state = ?",
+            *(stage, fraction, json.dumps(stages), further, id, RUNNING),
         )
 
     def end(self, id: str, state: str, *, reason: str | None = None) -> bool:
@@ -181,7 +183,7 @@ class JobStore:
 
     def recover(self, *, attempts: int) -> None:
         """Let jobs wait again that ran when the last server died; give up what kept dying."""
-        reason = f"it was begun {attempts} times and the server never saw it end"
+        reason = f"it was begun {attempts} times and came no further before the server ended"
         with self._guard:
             self._change(
                 "UPDATE jobs SET state = ?, reason = ?, ended = ?"

@@ -14,7 +14,7 @@ class Limits:
         workers: Jobs that run at once.
         threads: CPU threads of each.
         job_seconds: A job that takes longer is ended.
-        attempts: Starts of a job that never ended before it is given up: it may be what ends us.
+        attempts: Starts of a job that came no further, before it is given up: it may end us.
         disk_bytes: Of all jobs; the oldest finished ones are removed to stay below it.
         free_bytes: Of the disk; no job is taken when less is free.
         chore_seconds: For checking, cutting out or converting one file.

@@ -195,7 +195,7 @@ function showJob(job, before) {
     if (picture.getAttribute("src") !== job.photo) picture.src = job.photo;
   }
   clearInterval(ticking);
-  if (job.state === "failed") complain(`It did not work: ${job.reason}`);
+  if (job.state === "failed") complain(`It did not work: ${job.reason.replace(/^photo: /, "")}`);
   if (job.state === "done") return before?.state === "done" ? null : showResult(job);
   $("preview").hidden = !job.preview;
   $("nothing").hidden = Boolean(job.preview);

@@ -126,7 +126,8 @@ class Pane {
   paint() {
     const { clientWidth: wide, clientHeight: high } = this.place;
     if (!wide || !high) return;
-    this.renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
+    // Splats are soft: twice the pixels would cost four times as much and show no more.
+    this.renderer.setPixelRatio(this.subject.sort ? 1 : Math.min(devicePixelRatio, 2));
     this.renderer.setSize(wide, high, false);
     this.camera.aspect = wide / high;
     this.camera.updateProjectionMatrix();
