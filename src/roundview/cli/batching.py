@@ -114,7 +114,7 @@ def batch(  # noqa: PLR0913  typer reads the options from the signature
 def _local(wish: "Wish", jobs: int | None, threads: int | None, hours: float | None) -> "Engine":
     from ..batch.local import LocalEngine, free_cores  # noqa: PLC0415  imports torch
 
-    # Two cores each: what one photo does alone with more of them gains little (docs/scale.md).
+    # Two cores each, chosen by us: what one photo was timed with (docs/scale.md).
     count = jobs or max(1, free_cores() // (threads or 2))
     limit = None if hours is None else 3600 * hours
     return LocalEngine(wish, count=count, threads=threads, limit_seconds=limit)

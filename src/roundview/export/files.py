@@ -161,8 +161,15 @@ def picture_from_bytes(data: bytes, name: str) -> Float[Tensor, "h w c"]:
     return torch.from_numpy(levels.astype(np.float32) / np.iinfo(levels.dtype).max)
 
 
-def levels_from_bytes(data: bytes, name: str) -> np.ndarray:
-    """Decode a picture to (h, w, c) of uint8 or uint16, without scaling."""
+def levels_from_bytes(data: bytes, name: str, *, most_px: int | None = None) -> np.ndarray:
+    """Decode a picture to (h, w, c) of uint8 or uint16, without scaling.
+
+    Args:
+        data: The file.
+        name: What an error calls it.
+        most_px: Pictures of eight bits with a longer side are shrunk to this, colour with its
+            coverage, before anything else is made of them: that bounds memory.
+    """
     import io  # noqa: PLC0415
 
     from PIL import Image as Pillow  # noqa: PLC0415
@@ -176,7 +183,13 @@ def levels_from_bytes(data: bytes, name: str) -> np.ndarray:
             mode = opened.mode
             see_through = mode in ("RGBA", "LA", "PA") or "transparency" in opened.info
             wanted = "RGBA" if see_through else "L" if mode in ("1", "L") else "RGB"
-            levels = np.array(opened.convert(wanted))
+            # Converting to the same mode would copy.
+            picture = opened if mode == wanted else opened.convert(wanted)
+            shrink = 1.0 if most_px is None else most_px / max(picture.size)
+            if shrink < 1:
+                w, h = (max(1, round(side * shrink)) for side in picture.size)
+                picture = picture.resize((w, h), Pillow.Resampling.BOX)
+            levels = np.array(picture)
     except Exception as error:
         # Decoders of damaged files raise nearly anything: OSError, SyntaxError, IndexError, ...
         reason = str(error).split("\n")[0]

@@ -7,12 +7,13 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ..image import resize
-from .files import read_png
+from .files import levels_from_bytes
 
 _LOG = logging.getLogger(__name__)
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".PNG", ".JPG", ".JPEG")
@@ -120,7 +121,7 @@ def read_rgba(path: Path, mask: Path | None) -> Float[Tensor, "h w 4"]:
         ValueError: If a file is broken, the mask has another shape, or nothing says where the
             subject is.
     """
-    picture = read_png(path)
+    picture = _read(path)
     h, w, channels = picture.shape
     if channels != 4 and mask is None:
         raise ValueError(
@@ -130,7 +131,7 @@ def read_rgba(path: Path, mask: Path | None) -> Float[Tensor, "h w 4"]:
     rgb = picture[..., :3] if channels >= 3 else picture.expand(h, w, 3)
     alpha = picture[..., 3] if channels == 4 else torch.ones(h, w)
     if mask is not None:
-        cover = read_png(mask)
+        cover = _read(mask)
         if abs(cover.shape[1] * h / cover.shape[0] - w) > 1:
             raise ValueError(
                 f"the mask {mask.name} is {cover.shape[1]}x{cover.shape[0]}, its picture {w}x{h}"
@@ -141,6 +142,16 @@ def read_rgba(path: Path, mask: Path | None) -> Float[Tensor, "h w 4"]:
         return rgba
     shrink = _LARGEST_PX / max(h, w)
     return _resampled(rgba, (max(1, round(h * shrink)), max(1, round(w * shrink))))
+
+
+def _read(path: Path) -> Float[Tensor, "h w c"]:
+    """Read a picture, at twice the side that is used at most: what is left is shrunk with care."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from error
+    levels = levels_from_bytes(data, str(path), most_px=2 * _LARGEST_PX)
+    return torch.from_numpy(levels.astype(np.float32) / np.iinfo(levels.dtype).max)
 
 
 def _squared(picture: Float[Tensor, "h w 4"], lens: Lens) -> tuple[Float[Tensor, "H W 4"], Lens]:
