@@ -27,6 +27,7 @@ from ..diffusion.guide import (
     sds_gradient,
     sjc_gradient,
 )
+from ..diffusion.guide_copy import LearningGuide
 from ..diffusion.guide_loop import DistillSettings, Group, Rendered, State, distill
 from ..diffusion.view_guide import ViewGuide
 from ..field.lighting import Lamps, LampSettings
@@ -39,7 +40,7 @@ _REFRESH = 16
 """Steps between looks at the occupancy (Müller et al. 2022, as threestudio)."""
 
 
-Gradient: TypeAlias = Literal["sds", "reconstruction", "sjc"]
+Gradient: TypeAlias = Literal["sds", "reconstruction", "sjc", "vsd"]
 """What a guide is asked for; see `Asking`."""
 
 
@@ -50,7 +51,7 @@ class Asking:
     Attributes:
         weight: Of its gradient.
         gradient: "sds" is DreamFusion's, "reconstruction" MVDream's way to the clean sample, "sjc"
-            that of score Jacobian chaining.
+            that of score Jacobian chaining, "vsd" ProlificDreamer's, which a `LearningGuide` gives.
         times: Noise levels over the run; for views that are denoised together one for all.
         weighting: For "sds".
         rescale: For "reconstruction": see `reconstruction_gradient`.
@@ -196,6 +197,11 @@ def _distilled(run: "_Run", rng: Generator, report: Report, kept: Kept) -> dict[
     loop = DistillSettings(
         settings.steps, weight_decay=settings.weight_decay, keep_every=settings.keep_every
     )
+    groups += [
+        Group(f"copy {number}", list(guide.lora.parameters()), lambda _, at=guide.rate: at)
+        for number, (guide, _) in enumerate(run.guides)
+        if isinstance(guide, LearningGuide)
+    ]
     found: State | None = kept.found
     distill(groups, run.render, run.ask, rng, loop, start=found, keep=kept.keep, report=report)
     field.refresh(rng)
@@ -320,6 +326,8 @@ def guide_gradient(
             found = sds_gradient(
                 guided, clean, t, noise, shares=guide.shares, weighting=asking.weighting
             )
+        elif asking.gradient == "vsd" and isinstance(guide, LearningGuide):
+            found = guide.gradient(clean, t, noise, cameras, rng)
         elif asking.gradient == "sjc":
             found = sjc_gradient(guided, clean, t, noise, shares=guide.shares)
         else:
@@ -343,7 +351,9 @@ def _fallen(step: int, settings: Distilling) -> float:
 
 def _check(photo: Views, guides: Sequence[tuple[ViewGuide, Asking]], settings: Distilling) -> None:
     for begin, _, views in settings.sizes:
-        for guide, _ in guides:
+        for guide, asking in guides:
+            if asking.gradient == "vsd" and not isinstance(guide, LearningGuide):
+                raise ValueError("the gradient 'vsd' needs a LearningGuide; or ask for 'sds'")
             if views % guide.together:
                 raise ValueError(
                     f"a guide looks at {guide.together} views together, but from step {begin} on "
