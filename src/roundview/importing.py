@@ -7,7 +7,6 @@ only, which builds tensors and plain containers and nothing else; what a trainer
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ import torch
 from torch import Tensor
 
 from .diffusion.checkpoints.families import family, read_networks
+from .export.files import write_bytes
+from .loaders.folders import read_folder
 from .weights import Card, save_weights
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
@@ -25,10 +26,11 @@ _MODEL = "model."
 def import_checkpoint(
     path: Path, kind: str, output: Path, *, half: bool = True, name: str | None = None
 ) -> Card:
-    """Read a checkpoint in its original layout, check it, and write it as safetensors with a card.
+    """Read a checkpoint in a layout of others, check it, and write it as safetensors with a card.
 
     Args:
-        path: A `.safetensors` file, or a pickle (`.ckpt`, `.pt`, `.pth`, `.bin`).
+        path: A `.safetensors` file or a pickle (`.ckpt`, `.pt`, `.pth`, `.bin`) in the original's
+            layout, or a folder of diffusers.
         kind: One of `FAMILIES`.
         output: Folder of the new file and its card.
         half: Store float16, as the originals are run.
@@ -41,17 +43,20 @@ def import_checkpoint(
         ValueError: If the file is damaged, unsafe, or no checkpoint of this kind.
     """
     family(kind)
-    state = read_checkpoint(path)
-    networks, sizes = read_networks(kind, state)
+    if path.is_dir():
+        networks, sizes = read_folder(path, kind, read_checkpoint)
+    else:
+        networks, sizes = read_networks(kind, read_checkpoint(path))
     tensors = {
         f"{part}.{tensor}": _stored(value, half=half)
         for part, network in networks.items()
         for tensor, value in network.state_dict().items()
     }
+    name = name or (path.resolve().name if path.is_dir() else path.stem)
     card = Card(
-        name=name or path.stem,
+        name=name,
         kind=kind,
-        file=f"{name or path.stem}.safetensors",
+        file=f"{name}.safetensors",
         sha256="",
         licence="not stated; see where the checkpoint comes from",
         source=f"imported from {path.name}",
@@ -60,7 +65,15 @@ def import_checkpoint(
         folder=output,
     )
     output.mkdir(parents=True, exist_ok=True)
-    return save_weights(tensors, replace(card))
+    merges = path / "tokenizer" / "merges.txt"
+    if "text_tower" in networks and merges.is_file():
+        write_bytes(merges_of(card), merges.read_bytes())
+    return save_weights(tensors, card)
+
+
+def merges_of(card: Card) -> Path:
+    """Say where the merges of letters lie that a checkpoint's prompts are cut by: beside it."""
+    return card.folder / f"{card.name}.merges.txt"
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:

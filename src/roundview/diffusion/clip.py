@@ -60,7 +60,10 @@ class ClipTower(nn.Module):
         self.positional_embedding = nn.Parameter(torch.zeros(tokens, shape.width))
         self.ln_pre, self.ln_post = nn.LayerNorm(shape.width), nn.LayerNorm(shape.width)
         self.transformer = nn.Module()
-        self.transformer.resblocks = nn.ModuleList(_Block(shape) for _ in range(shape.layers))
+        self.transformer.resblocks = nn.ModuleList(
+            ClipBlock(shape.width, shape.heads, shape.widening, quick=shape.quick)
+            for _ in range(shape.layers)
+        )
         self.proj = nn.Parameter(torch.zeros(shape.width, shape.out))
 
     def forward(self, picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
@@ -147,20 +150,25 @@ def clip_shape_from_config(config: Mapping[str, Any]) -> ClipShape:
         raise ValueError(f"the tower's configuration lacks {error}") from error
 
 
-class _Block(nn.Module):
-    def __init__(self, shape: ClipShape) -> None:
-        super().__init__()
-        inner = round(shape.width * shape.widening)
-        self.ln_1, self.ln_2 = nn.LayerNorm(shape.width), nn.LayerNorm(shape.width)
-        self.attn = nn.MultiheadAttention(shape.width, shape.heads, batch_first=True)
-        self.mlp = nn.Module()
-        self.mlp.c_fc = nn.Linear(shape.width, inner)
-        self.mlp.c_proj = nn.Linear(inner, shape.width)
-        self.quick = shape.quick
+class ClipBlock(nn.Module):
+    """Attention and a feed-forward part, as both towers have them."""
 
-    def forward(self, x: Float[Tensor, "b k c"]) -> Float[Tensor, "b k c"]:
+    def __init__(self, width: int, heads: int, widening: float, *, quick: bool) -> None:
+        super().__init__()
+        inner = round(width * widening)
+        self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.mlp = nn.Module()
+        self.mlp.c_fc = nn.Linear(width, inner)
+        self.mlp.c_proj = nn.Linear(inner, width)
+        self.quick = quick
+
+    def forward(
+        self, x: Float[Tensor, "b k c"], mask: Float[Tensor, "k k"] | None = None
+    ) -> Float[Tensor, "b k c"]:
+        """Go on from tokens; `mask` is added to what each (row) sees of each (column)."""
         y = self.ln_1(x)
-        x = x + self.attn(y, y, y, need_weights=False)[0]
+        x = x + self.attn(y, y, y, need_weights=False, attn_mask=mask)[0]
         y = self.mlp.c_fc(self.ln_2(x))  # pyright: ignore[reportCallIssue]  a linear layer
         y = y * torch.sigmoid(1.702 * y) if self.quick else torch.nn.functional.gelu(y)
         return x + self.mlp.c_proj(y)  # pyright: ignore[reportCallIssue]  a linear layer

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..clip import ClipShape, ClipTower, clip_shape_from_state
+from ..clip_text import ClipText, ClipTextShape, clip_text_shape_from_state
 from ..imagedream import ImageDreamUNet, ResamplerShape, resampler_shape_from_state
 from ..ldm_autoencoder import ClipDecoder, LdmAutoencoder
 from ..ldm_unet import LdmUNet
@@ -152,6 +153,10 @@ def _clip_sizes(state: Mapping[str, Tensor]) -> Settings:
     return {"shape": asdict(clip_shape_from_state(state))}
 
 
+def _text_sizes(state: Mapping[str, Tensor]) -> Settings:
+    return {"shape": asdict(clip_text_shape_from_state(state))}
+
+
 def _shape(kind: type[Any], settings: Settings, name: str = "shape") -> Any:  # noqa: ANN401  any shape
     told = settings[name]
     # JSON turns tuples into lists.
@@ -164,12 +169,16 @@ def _autoencoder(settings: Settings) -> nn.Module:
 
 
 class FirstStage(nn.Module):
-    """Stable Video Diffusion's: a picture's encoder and a clip's decoder, without `quant_conv`."""
+    """Stable Video Diffusion's: a picture's encoder and a clip's decoder.
 
-    def __init__(self, shape: AutoencoderShape) -> None:
+    The original's has no `quant_conv`; diffusers' has one, after the encoder.
+    """
+
+    def __init__(self, shape: AutoencoderShape, *, quant: bool = False) -> None:
         super().__init__()
-        self.pictures = LdmAutoencoder(shape, quant=False)
+        self.pictures = LdmAutoencoder(shape, quant=quant)
         self.pictures.net.decoder = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+        self.pictures.net.post_quant_conv = None
         self.clips = ClipDecoder(shape)
 
     def layout(self) -> Layout:
@@ -185,7 +194,7 @@ class FirstStage(nn.Module):
 
 def _first_stage(settings: Settings) -> nn.Module:
     if settings["video"]:
-        return FirstStage(_shape(AutoencoderShape, settings))
+        return FirstStage(_shape(AutoencoderShape, settings), quant=settings["quant"])
     return _autoencoder(settings)
 
 
@@ -207,6 +216,17 @@ def _tower_at(*prefixes: str) -> Network:
         _clip_sizes,
         lambda settings: ClipTower(_shape(ClipShape, settings)),
         _TOWER,
+        optional=True,
+    )
+
+
+def _text_at(*prefixes: str) -> Network:
+    return Network(
+        "text_tower",
+        prefixes,
+        _text_sizes,
+        lambda settings: ClipText(_shape(ClipTextShape, settings)),
+        ("token_embedding.", "positional_embedding", "transformer.", "ln_final.", "text_proj"),
         optional=True,
     )
 
@@ -240,6 +260,7 @@ _MULTIVIEW = (
     _views_at("model.diffusion_model."),
     _autoencoder_at("autoencoder", "first_stage_model."),
     _tower_at("cond_stage_model.model.visual."),
+    _text_at("cond_stage_model.model."),
 )
 FAMILIES: dict[str, tuple[Network, ...]] = {
     "zero123": (
@@ -269,8 +290,14 @@ FAMILIES: dict[str, tuple[Network, ...]] = {
         ),
         _autoencoder_at("autoencoder", "vae_model.", "first_stage_model."),
         _tower_at("clip_model.model.visual."),
+        _text_at("clip_model.model."),
+    ),
+    "sd2-depth": (
+        _views_at("model.diffusion_model."),
+        _autoencoder_at("autoencoder", "first_stage_model."),
+        _text_at("cond_stage_model.model."),
     ),
     "autoencoder": (_autoencoder_at("autoencoder", "first_stage_model.", "", "vae_model."),),
     "clip": (_tower_at("visual.", ""),),
 }
-"""The networks of each kind of checkpoint. Text towers and schedules are left out."""
+"""The networks of each kind of checkpoint. Schedules and estimators of depth are left out."""

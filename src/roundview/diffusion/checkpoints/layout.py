@@ -57,7 +57,7 @@ class Layout:
         Raises:
             ValueError: If one is missing or there is one too many; the message names them.
         """
-        _must_agree(state, self.names.values())
+        must_agree(state, self.names.values())
         return {
             ours: state[original][..., 0, 0]
             if self._squeezes(ours, state[original])
@@ -71,7 +71,7 @@ class Layout:
         Raises:
             ValueError: If one is missing or there is one too many; the message names them.
         """
-        _must_agree(state, self.names)
+        must_agree(state, self.names)
         return {
             original: state[ours][..., None, None] if ours in self.flat else state[ours]
             for ours, original in self.names.items()
@@ -108,23 +108,36 @@ def load_original(network: nn.Module, layout: Layout, state: Mapping[str, Tensor
     Raises:
         ValueError: If names or shapes differ, or a number is not finite; the message names them.
     """
-    ours = layout.to_ours(state)
+    fill(network, layout.to_ours(state), layout.names)
+
+
+def fill(network: nn.Module, ours: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
+    """Fill a network with tensors of its own names, in the network's own precision.
+
+    Args:
+        network: On the meta device it takes the tensors as they are.
+        ours: Every one of its tensors.
+        names: What messages call each.
+
+    Raises:
+        ValueError: If a shape differs, or a number is not finite; the message names them.
+    """
     wanted = network.state_dict()
     wrong = [
-        f"{layout.names[name]} is {_shape(tensor)}, not {_shape(wanted[name])}"
+        f"{names[name]} is {_shape(tensor)}, not {_shape(wanted[name])}"
         for name, tensor in ours.items()
         if tensor.shape != wanted[name].shape
     ]
     if wrong:
         raise ValueError(f"the checkpoint is of another size: {_some(wrong)}")
     broken = [
-        layout.names[name]
+        names[name]
         for name, tensor in ours.items()
         if tensor.device.type != "meta" and not bool(torch.isfinite(tensor).all())
     ]
     if broken:
         raise ValueError(f"the checkpoint holds NaN or infinity in {_some(broken)}")
-    network.load_state_dict(ours, strict=True, assign=_is_meta(network))
+    network.load_state_dict(dict(ours), strict=True, assign=_is_meta(network))
 
 
 def under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -140,14 +153,21 @@ def _is_meta(network: nn.Module) -> bool:
     return any(tensor.device.type == "meta" for tensor in network.state_dict().values())
 
 
-def _must_agree(state: Mapping[str, Tensor], wanted: Iterable[str]) -> None:
+def must_agree(
+    state: Mapping[str, Tensor], wanted: Iterable[str], what: str = "the checkpoint"
+) -> None:
+    """Refuse tensors that are not exactly those of these names.
+
+    Raises:
+        ValueError: If one is missing or there is one too many; the message names them.
+    """
     wanted = set(wanted)
     missing = sorted(wanted - state.keys())
     extra = sorted(state.keys() - wanted)
     problems = [f"lacks {_some(missing)}"] if missing else []
     problems += [f"has unknown {_some(extra)}"] if extra else []
     if problems:
-        raise ValueError(f"the checkpoint {' and '.join(problems)}")
+        raise ValueError(f"{what} {' and '.join(problems)}")
 
 
 def _some(names: Sequence[str]) -> str:

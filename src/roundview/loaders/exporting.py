@@ -1,0 +1,125 @@
+"""Imported weights, written for the programs of others: a folder of diffusers, or one file."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from ..diffusion.checkpoints.families import empty_networks, family, original_state
+from ..diffusion.checkpoints.folders import REST, Component, components_of, scheduler_config
+from ..diffusion.checkpoints.layout import must_agree
+from ..diffusion.clip import MEAN, STD
+from ..export.files import atomic_directory, write_json
+from ..weights import Card, load_tensors
+from .folders import all_names
+
+_PIPELINES = {"zero123": "Zero1to3StableDiffusionPipeline", "svd": "StableVideoDiffusionPipeline"}
+_FEATURES = {
+    "image_processor_type": "CLIPImageProcessor",
+    "crop_size": {"height": 224, "width": 224},
+    "size": {"shortest_edge": 224},
+    "do_center_crop": True,
+    "do_convert_rgb": True,
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": list(MEAN),
+    "image_std": list(STD),
+    "resample": 3,
+    "rescale_factor": 1 / 255,
+}
+
+
+def export_folder(card: Card, output: Path) -> list[str]:
+    """Write a card's weights as a folder of diffusers, to the bit.
+
+    What diffusers' classes have no place for goes beside the components into `REST`, so that
+    importing the folder gives the same tensors again.
+
+    Args:
+        card: Of an imported checkpoint.
+        output: The folder; files of other names in it stay.
+
+    Returns:
+        The names of the components.
+
+    Raises:
+        ValueError: If the card is not of such a checkpoint, or its file not what it says.
+        WeightsMissing: If the file is missing or differs from the card.
+    """
+    networks, tensors = _networks_of(card)
+    components = components_of(networks)
+    placed = set[str]().union(*(component.ours for component in components))
+    rest = {n: t for n, t in tensors.items() if n not in placed and t.numel()}
+    with atomic_directory(output) as folder:
+        for component in components:
+            _write_component(folder / component.folder, component, tensors)
+        if rest:
+            told = {"kind": card.kind, "settings": json.dumps(card.settings)}
+            _save(rest, folder / REST, told)
+        _write_index(folder, card.kind, components)
+    return [component.folder for component in components]
+
+
+def export_original(card: Card, output: Path) -> Path:
+    """Write a card's weights as one safetensors file in the original's key layout.
+
+    Raises:
+        ValueError: If the card is not of such a checkpoint, or its file not what it says.
+        WeightsMissing: If the file is missing or differs from the card.
+    """
+    networks, tensors = _networks_of(card)
+    for name, network in networks.items():
+        own = {n: tensors[f"{name}.{n}"] for n in network.state_dict()}
+        network.load_state_dict(own, assign=True)
+    path = output / f"{card.name}.safetensors"
+    with atomic_directory(output) as folder:
+        _save(original_state(networks, card.settings), folder / path.name, {})
+    return path
+
+
+def _networks_of(card: Card) -> tuple[dict[str, nn.Module], dict[str, Tensor]]:
+    family(card.kind)
+    tensors = load_tensors(card)
+    networks = empty_networks(card.kind, card.settings)
+    must_agree(tensors, all_names(networks), card.file)
+    return networks, tensors
+
+
+def _write_component(folder: Path, component: Component, tensors: dict[str, Tensor]) -> None:
+    folder.mkdir(parents=True)
+    config = dict(component.config)
+    if component.library == "transformers":
+        config["architectures"] = [component.kind]
+        name = "model.safetensors"
+    else:
+        config["_class_name"] = component.kind
+        name = "diffusion_pytorch_model.safetensors"
+    write_json(folder / "config.json", config)
+    _save(component.to_theirs(tensors), folder / name, {})
+
+
+def _write_index(folder: Path, kind: str, components: list[Component]) -> None:
+    held = {each.folder: [each.library, each.kind] for each in components}
+    if set(held) == {"vae"} or set(held) == {"image_encoder"}:
+        return  # A component is no pipeline.
+    scheduler = scheduler_config(kind)
+    (folder / "scheduler").mkdir()
+    write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
+    if "image_encoder" in held:
+        (folder / "feature_extractor").mkdir()
+        write_json(folder / "feature_extractor" / "preprocessor_config.json", _FEATURES)
+        held["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
+    held["scheduler"] = ["diffusers", scheduler["_class_name"]]
+    # The extra encoder is no part of any pipeline of diffusers.
+    held.pop("condition_encoder", None)
+    named = {"_class_name": _PIPELINES.get(kind, "DiffusionPipeline")}
+    write_json(folder / "model_index.json", named | held)
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path, told: dict[str, str]) -> None:
+    from safetensors.torch import save_file  # noqa: PLC0415  only what a command needs
+
+    # Loaders of others ask for this entry.
+    save_file({n: t.contiguous() for n, t in tensors.items()}, path, {"format": "pt", **told})

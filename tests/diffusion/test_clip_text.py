@@ -1,0 +1,129 @@
+import gzip
+from pathlib import Path
+
+import pytest
+import torch
+
+from roundview.diffusion.checkpoints.transformers_clip import text_config, text_names, text_shape
+from roundview.diffusion.clip_text import (
+    ClipText,
+    ClipTextShape,
+    Tokens,
+    clip_text_shape_from_state,
+    text_tokens,
+)
+
+MERGES = [("l", "l"), ("h", "e"), ("he", "ll"), ("hell", "o</w>"), ("o", "k</w>")]
+TINY = ClipTextShape(64, 3, 1, 512 + len(MERGES) + 2, 12, 24, 2.0, skipped=1)
+
+
+def tower(shape: ClipTextShape = TINY) -> ClipText:
+    rng = torch.Generator().manual_seed(0)
+    made = ClipText(shape).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(0.2 * torch.randn(parameter.shape, generator=rng))
+    return made
+
+
+def spelled(tokens: Tokens, text: str) -> list[int]:
+    (row,) = tokens([text]).tolist()
+    return row[1 : row.index(tokens.end)]
+
+
+def test_the_commonest_pairs_are_merged_first() -> None:
+    tokens = Tokens(MERGES, length=12)
+    # 512 letters come first, "hello" is the fourth merge.
+    assert tokens([" Hello\n"]).tolist() == [[517, 515, 518, *[0] * 9]]
+    # "l" is 75 letters after "!"; where it ends a word, 256 more.
+    assert spelled(tokens, "hell") == [513, 75, 75 + 256]
+    assert spelled(tokens, "ok ll") == [516, 75, 75 + 256]
+
+
+def test_a_text_too_long_is_cut_and_a_short_one_filled() -> None:
+    tokens = Tokens(MERGES, length=4, pad=-1)
+    assert tokens(["hello " * 9, ""]).tolist() == [[517, 515, 515, 518], [517, 518, 518, 518]]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("it's 2024!", ["it", "'s", "2", "0", "2", "4", "!"]),
+        ("a&amp;b", ["a", "&", "b"]),
+        ("wow!'s", ["wow", "!'", "s"]),
+        ("été_x²", ["été", "_", "x", "²"]),
+        ("l'a 'quoted'", ["l", "'", "a", "'", "quoted", "'"]),
+    ],
+)
+def test_words_are_cut_as_clip_cuts_them(text: str, words: list[str]) -> None:
+    tokens = Tokens([], length=77)
+    assert spelled(tokens, text) == [id_ for word in words for id_ in spelled(tokens, word)]
+    ends = [id_ for id_ in spelled(tokens, text) if id_ >= 256]
+    assert len(ends) == len(words)
+
+
+def test_merges_are_read_from_either_file(tmp_path: Path) -> None:
+    lines = "\n".join(["#version: 0.2", *(f"{a} {b}" for a, b in MERGES), ""])
+    (tmp_path / "merges.txt").write_text(lines)
+    (tmp_path / "bpe.txt.gz").write_bytes(gzip.compress(lines.encode()))
+    for name in ("merges.txt", "bpe.txt.gz"):
+        tokens = Tokens.read(tmp_path / name)
+        assert tokens.count == TINY.vocabulary
+        assert spelled(tokens, "hello") == [515]
+
+
+@pytest.mark.parametrize("text", ["", "#version\na b c\n", "#version\n"])
+def test_another_file_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.txt").write_text(text)
+    with pytest.raises(ValueError, match="is no list of merges"):
+        Tokens.read(tmp_path / "x.txt")
+    (tmp_path / "x.gz").write_bytes(b"no archive")
+    with pytest.raises(ValueError, match="is no list of merges"):
+        Tokens.read(tmp_path / "x.gz")
+
+
+@torch.no_grad()
+def test_a_token_sees_only_those_before_it() -> None:
+    net = tower()
+    tokens = torch.randint(0, TINY.vocabulary, (1, 8), generator=torch.Generator().manual_seed(1))
+    changed = tokens.clone()
+    changed[0, 5] = (changed[0, 5] + 1) % TINY.vocabulary
+    a, b = net(tokens)[0], net(changed)[0]
+    torch.testing.assert_close(a[:5], b[:5])
+    assert (a[5:] - b[5:]).abs().amax(dim=1).min() > 1e-4
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("quick", [True, False])
+def test_the_tower_is_that_of_transformers(quick: bool) -> None:
+    transformers = pytest.importorskip("transformers")
+    shape = ClipTextShape(64, 3, 2, 100, 12, 24, 2.0, quick=quick, skipped=1)
+    ours = tower(shape)
+    # Else transformers warns that its usual ones are beyond this vocabulary.
+    ends = {"bos_token_id": 98, "eos_token_id": 99, "pad_token_id": 0}
+    config = {k: v for k, v in text_config(shape).items() if k != "model_type"}
+    theirs = transformers.CLIPTextModel(transformers.CLIPTextConfig(**config, **ends)).eval()
+    names, joined = text_names(ours)
+    state = {there: ours.state_dict()[name] for name, there in names.items()}
+    for each in joined:
+        state |= zip(each.theirs, each.part(ours.state_dict()[each.ours]), strict=True)
+    bare = {name.removeprefix("text_model."): tensor for name, tensor in state.items()}
+    prefixed = any(name.startswith("text_model.") for name in theirs.state_dict())
+    theirs.load_state_dict(state if prefixed else bare, strict=True)
+    tokens = torch.randint(0, 98, (2, 12), generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(ours(tokens), theirs(tokens).last_hidden_state, atol=1e-5, rtol=1e-4)
+
+
+def test_sizes_are_read_off_tensors_and_configurations() -> None:
+    assert clip_text_shape_from_state(tower().state_dict()) == TINY
+    read = text_shape(text_config(TINY))
+    assert (read.layers, read.skipped, read.out, read.width) == (2, 0, 0, 64)
+    with pytest.raises(ValueError, match="no CLIP text tower: it lacks"):
+        clip_text_shape_from_state({})
+
+
+def test_prompts_become_tokens_at_the_tower_s_place() -> None:
+    tell = text_tokens(tower(), Tokens(MERGES, length=12))
+    assert tell(["hello", "a hello"]).shape == (2, 12, 64)
+    with pytest.raises(ValueError, match="makes 514 tokens, the tower knows 519"):
+        text_tokens(tower(), Tokens([], length=12))
