@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from roundview.export.png16 import is_png16, png16_bytes, png16_values
+from roundview.export.png16 import (
+    is_png16,
+    png16_bytes,
+    png16_values,
+    unfiltered_row_reference,
+)
+from roundview.export.png16_numba import unfiltered_row_kernel
 
 
 def random_levels(channels: int) -> np.ndarray:
@@ -81,3 +87,13 @@ def test_other_files_are_not_taken_for_it() -> None:
     Pillow.new("RGB", (2, 2)).save(out, "PNG")
     assert not is_png16(out.getvalue())
     assert not is_png16(b"")
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("kind", [3, 4])
+@pytest.mark.parametrize(("length", "step"), [(0, 2), (1, 2), (6, 6), (997, 8)])
+def test_kernel_matches_reference(kind: int, length: int, step: int) -> None:
+    rng = np.random.default_rng(length)
+    body, above = rng.integers(0, 256, (2, length), dtype=np.uint8)
+    got = unfiltered_row_kernel(kind, body, above, step)
+    assert np.array_equal(got, unfiltered_row_reference(kind, body, above, step))

@@ -10,6 +10,7 @@ import zlib
 import numpy as np
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_LARGE = 1_000_000  # bytes from which compiling a kernel is worth its second
 _COLOUR_TYPES = {0: 1, 2: 3, 4: 2, 6: 4}  # channels of each PNG colour type that has no palette
 
 
@@ -89,6 +90,10 @@ def _unfiltered(lines: np.ndarray, step: int) -> np.ndarray:
     """Undo the five row filters; `step` is the bytes of a pixel."""
     out = np.zeros((len(lines), lines.shape[1] - 1), np.uint8)
     above = np.zeros(lines.shape[1] - 1, np.uint8)
+    undo = unfiltered_row_reference
+    if lines.size > _LARGE:
+        # In Python a picture of 64 megapixels would take minutes.
+        from .png16_numba import unfiltered_row_kernel as undo  # noqa: PLC0415  brings numba
     for row, line in enumerate(lines):
         kind, body = int(line[0]), line[1:]
         if kind == 0:
@@ -98,23 +103,32 @@ def _unfiltered(lines: np.ndarray, step: int) -> np.ndarray:
         elif kind == 2:
             out[row] = body + above
         elif kind in (3, 4):
-            out[row] = _unfiltered_by_steps(kind, body.tolist(), above.tolist(), step)
+            out[row] = undo(kind, body, above, step)
         else:
             raise ValueError(f"its pixels are broken (row filter {kind})")
         above = out[row]
     return out
 
 
-def _unfiltered_by_steps(kind: int, body: list[int], above: list[int], step: int) -> list[int]:
-    """Undo "average" (3) and "Paeth" (4), where each byte needs the finished one on its left."""
-    done = [0] * step + body
-    above = [0] * step + above
+def unfiltered_row_reference(
+    kind: int, body: np.ndarray, above: np.ndarray, step: int
+) -> np.ndarray:
+    """Undo "average" (3) or "Paeth" (4), where each byte needs the finished one on its left.
+
+    Args:
+        kind: 3 or 4.
+        body: Bytes of the row.
+        above: Finished bytes of the row above, zeros above the first.
+        step: Bytes of a pixel.
+    """
+    done = [0] * step + body.tolist()
+    over = [0] * step + above.tolist()
     for i in range(step, len(done)):
-        a, b, c = done[i - step], above[i], above[i - step]
+        a, b, c = done[i - step], over[i], over[i - step]
         if kind == 3:
             guess = (a + b) // 2
         else:
             to_a, to_b, to_c = abs(b - c), abs(a - c), abs(a + b - 2 * c)
             guess = a if to_a <= to_b and to_a <= to_c else b if to_b <= to_c else c
         done[i] = (done[i] + guess) & 255
-    return done[step:]
+    return np.array(done[step:], np.uint8)
