@@ -66,6 +66,8 @@ class Hifi123:
         coarse_px: Sides of the coarse renderings in the first and second half (the paper's 64 and
             128; it does not say when they change).
         coarse_views: Renderings a step.
+        coarse_rates: Adam's rates for the field's grid and network (threestudio's). Larger where
+            steps are few; chosen by us by eye on one photograph.
         weight_2d: Of the 2D prior's SDS.
         weight_3d: Of the 3D prior's SDS.
         scale_2d: Of the 2D prior's guidance. The paper's 20 is for DeepFloyd and text.
@@ -92,6 +94,7 @@ class Hifi123:
     coarse_steps: int = 700
     coarse_px: tuple[int, int] = (32, 64)
     coarse_views: int = 4
+    coarse_rates: tuple[float, float] = (0.01, 0.001)
     weight_2d: float = 0.1
     weight_3d: float = 0.1
     scale_2d: float = 2.0
@@ -111,8 +114,9 @@ class Hifi123:
 STANDARD = Hifi123()
 DRAFT = replace(
     STANDARD,
-    coarse_steps=120,
+    coarse_steps=240,
     coarse_views=2,
+    coarse_rates=(0.02, 0.005),
     tet_cells=64,
     refining=Refining(steps=60),
     rgnv=Rgnv(steps=20, kept_steps=12),
@@ -247,6 +251,8 @@ def coarse_stage(settings: Hifi123) -> Distilling:
     return Distilling(
         cameras,
         steps=settings.coarse_steps,
+        grid_rate=settings.coarse_rates[0],
+        network_rate=settings.coarse_rates[1],
         sizes=((0, first, settings.coarse_views), (half, second, settings.coarse_views)),
         photo=PhotoLosses(rgb, mask, depth, normal, size_px=second),
         order=Order(orientation=Ramp(1.0, 10.0, late + 1, late), sparsity=rising, opaque=rising),
