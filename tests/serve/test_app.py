@@ -71,7 +71,7 @@ def test_nothing_of_the_disk_can_be_had_through_the_page(client: TestClient) -> 
 def test_a_real_photo_becomes_a_real_asset(tmp_path: Path, repository: Path) -> None:
     photo = repository / "examples" / "photos" / "chair.png"
     settings = '{"quality": "draft", "faces": 2000, "texture_size": 256}'
-    with TestClient(create_app(Desk(tmp_path / "data", Limits()))) as there:
+    with TestClient(create_app(Desk(tmp_path / "data", Limits(chore_seconds=600.0)))) as there:
         with photo.open("rb") as picture:
             matte = there.post("/api/matte", files={"photo": picture})
         assert matte.content.startswith(b"\x89PNG")

@@ -17,6 +17,7 @@ from typing import IO, Any
 _CHORES_IN_A_LIFE = 500  # chosen by us: a start takes two seconds of processor time
 
 
+_START_SECONDS = 600.0
 _GAVE_UP = "the server gave the file up: reading it took too long or too much memory"
 
 
@@ -71,21 +72,27 @@ class Helper:
         self._end()
 
     def _asked(self, chore: str, arguments: tuple[str | None, ...]) -> dict[str, Any]:
-        process = self._started()
-        timer = threading.Timer(self._seconds, self._kill)
-        timer.daemon = True
-        timer.start()
-        try:
-            line = _exchange(process, {"chore": chore, "arguments": arguments})
-        finally:
-            timer.cancel()
+        self._start()
+        line = self._timed(self._seconds, {"chore": chore, "arguments": arguments})
         self._done += 1
         if not line:
             self._end()
             return {"error": _GAVE_UP}
         return json.loads(line)
 
-    def _started(self) -> "subprocess.Popen[bytes]":
+    def _timed(self, seconds: float, asked: dict[str, Any]) -> bytes:
+        """Ask the process, and end it if it takes longer than so many seconds."""
+        assert self._process is not None
+        timer = threading.Timer(seconds, self._kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            return _exchange(self._process, asked)
+        finally:
+            timer.cancel()
+
+    def _start(self) -> None:
+        """See to it that there is a process."""
         if self._done >= _CHORES_IN_A_LIFE:
             self._end()
         if self._process is None or self._process.poll() is not None:
@@ -95,7 +102,8 @@ class Helper:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=hidden
             )
-        return self._process
+            # Its imports take seconds, or a minute on a busy machine: no file is to blame for that.
+            self._timed(_START_SECONDS, {"chore": "ready", "arguments": []})
 
     def _kill(self) -> None:
         """End the process; who reads from it sees the end of its answers."""

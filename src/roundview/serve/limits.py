@@ -29,7 +29,7 @@ class Limits:
     attempts: int = 3
     disk_bytes: int = 20_000_000_000
     free_bytes: int = 500_000_000
-    chore_seconds: float = 60.0
+    chore_seconds: float = 120.0
     chores: int = 96
 
     def __post_init__(self) -> None:
