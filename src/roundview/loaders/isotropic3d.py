@@ -54,11 +54,11 @@ def load_isotropic3d(wanted: Wanted) -> Loaded:
     public = next((card for card in given if card.kind == "isotropic3d"), None)
     if public is None:
         unet, multiview = load_small_multiview(wanted, cards)
-        models = Isotropic3dModels(matte, elevation, multiview, SMALL_CAMERAS)
+        models = Isotropic3dModels(matte, elevation, multiview, SMALL_CAMERAS, place)
     else:
         cards.append(public)
         unet, multiview = _public_multiview(public, wanted)
-        models = Isotropic3dModels(matte, elevation, multiview, PUBLIC_CAMERAS)
+        models = Isotropic3dModels(matte, elevation, multiview, PUBLIC_CAMERAS, place)
     return Loaded(
         models, tuple(cards), identity_of(wanted, cards, place), None, {"multiview": unet}
     )

@@ -11,6 +11,7 @@ released code differ, `EPS_SDS` and the defaults follow one each.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Generator
 
 from ..camera import Cameras
@@ -140,12 +141,14 @@ class Isotropic3dModels:
         elevation: Estimates where the photograph was taken from.
         multiview: Draws four views at once from one embedding.
         cameras: Where renderings must be seen from for it: `SMALL_CAMERAS` or `PUBLIC_CAMERAS`.
+        device: Where the field is distilled.
     """
 
     matte: Matte
     elevation: Elevation
     multiview: MultiviewModel
     cameras: RandomCameras = SMALL_CAMERAS
+    device: torch.device = torch.device("cpu")  # noqa: RUF009  a constant
 
 
 def isotropic3d(
@@ -168,7 +171,7 @@ def isotropic3d(
         elevation_deg=elevation_deg,
         distance=settings.distance,
         fov_deg=settings.fov_deg,
-    )
+    ).to(models.device)
     guide = MultiviewGuide(models.multiview, subject, guidance=settings.guidance)
     field = distilled_field(
         side,  # Says where the preview looks from; no loss looks at its pixels.
