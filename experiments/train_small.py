@@ -91,8 +91,7 @@ class Piece:
         objects = self.objects or generated_objects(asked.slots, asked.seed)
         return rendered_depth_set(
             objects[: asked.slots],
-            asked.work / f"geometry-{asked.size}",
-            size_px=asked.size,
+            asked.work / "geometry",
             seed=asked.seed,
             workers=asked.workers or os.cpu_count() or 1,
         )

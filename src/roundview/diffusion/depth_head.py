@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from ..image import resize
 from ..models import FeatureModel
 
-PICTURE_PX = 128
-"""Pictures are brought to this size on their longer side, that of the renders it was trained on."""
+PICTURE_PX = 96
+"""Pictures are brought to this size on their longer side, that of those it was trained on. Chosen
+by us: at 128 px a training of the same length saw half as many pictures."""
 _TOGETHER = 16
 """Pictures that go through the network at once; bounds the memory of an orbit's frames."""
 
@@ -77,7 +78,8 @@ class DepthDecoder(nn.Module):
 class FeatureDepth:
     """The `DepthModel`: deep features of pictures through a `DepthDecoder`.
 
-    Inverse depth is 0, and the normal too, where there is no subject.
+    Inverse depth is 0, and the normal too, where there is surely no subject; maps reach a little
+    over its edge, for callers that know its coverage to cut out.
     """
 
     def __init__(self, features: FeatureModel, decoder: DepthDecoder) -> None:
@@ -89,9 +91,10 @@ class FeatureDepth:
         self, rgb: Float[Tensor, "n h w 3"]
     ) -> tuple[Float[Tensor, "n h w"], Float[Tensor, "n h w 3"]]:
         """Give inverse depth (near is large, about 1) and unit normals in the camera's frame."""
-        parts = [self._decoded(part) for part in rgb.split(_TOGETHER)]
-        level, normal, logit = torch.cat(parts).split([1, 3, 1], dim=1)
-        subject = logit[:, 0] > 0
+        place = next(self.decoder.parameters()).device
+        parts = [self._decoded(part.to(place)) for part in rgb.split(_TOGETHER)]
+        level, normal, logit = torch.cat(parts).to(rgb.device).split([1, 3, 1], dim=1)
+        subject = logit[:, 0] > _BACKGROUND
         inverse = (1 + level[:, 0]).clamp(min=_FAR) * subject
         unit = nn.functional.normalize(normal, dim=1) * subject[:, None]
         return inverse, unit.movedim(1, -1)
@@ -103,12 +106,16 @@ class FeatureDepth:
         return nn.functional.interpolate(out, (h, w), mode="bilinear", align_corners=False)
 
 
+_BACKGROUND = -4.6
+"""Logit of coverage, one in a hundred, under which a pixel is surely background. Chosen on held-out
+training objects: cut at one half, 6% of the subjects' pixels were lost at their edges, and the
+correlation of inverse depth inside fell from 0.69 to 0.43."""
 _FAR = 0.25
 """Least inverse depth of a subject: four times its centre's distance, where no part of one is."""
 
 
 def working_size(h: int, w: int) -> tuple[int, int]:
-    """Give the size at which the network sees a picture: multiples of 16, the longer side 128."""
+    """Give the size at which the network sees a picture: multiples of 16, the longer side 96."""
     scale = PICTURE_PX / max(h, w)
     return max(16, round(h * scale / 16) * 16), max(16, round(w * scale / 16) * 16)
 

@@ -129,7 +129,7 @@ class Family(NamedTuple):
 
     Attributes:
         train: Trains it.
-        picture_px: Side of the pictures that the shipped one was made with.
+        picture_px: Side of the pictures of objects that the shipped one was made with.
     """
 
     train: Callable[[Order, Parts], Trained]
@@ -175,7 +175,7 @@ def _elevation(order: Order, parts: Parts) -> Trained:
 
 
 def _depth(order: Order, parts: Parts) -> Trained:
-    running = order.running(LoopSettings(steps=2500, learning_rate=1.5e-3))
+    running = order.running(LoopSettings(steps=2500, learning_rate=2e-3))
     network = _begun(DepthDecoder(), order)
     training = _with_batch(EstimatorTraining(), order)
     pictures = order.depth_set()
@@ -281,7 +281,7 @@ FAMILIES: dict[str, Family] = {
     "autoencoder-small": Family(_autoencoder),
     "orbit-small": Family(_orbit),
     "elevation-small": Family(_elevation),
-    "depth-small": Family(_depth, picture_px=128),
+    "depth-small": Family(_depth),
     "cascade-small": Family(_cascade),
     "multiview-small": Family(_multiview),
     "depth-image-small": Family(_depth_image, picture_px=128),
