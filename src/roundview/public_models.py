@@ -1,5 +1,6 @@
 """From the cards of imported public checkpoints to models that recipes can use."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 
 from .diffusion.checkpoints.families import FirstStage, empty_networks
 from .diffusion.clip import ClipTower
+from .diffusion.clip_text import ClipText, Tokens, text_tokens
 from .diffusion.ldm_autoencoder import ClipDecoder, LdmAutoencoder
 from .diffusion.video_orbit import (
     HI3D,
@@ -21,25 +23,85 @@ from .diffusion.video_orbit import (
     svd_numbers,
 )
 from .diffusion.video_unet import VideoUNet
-from .weights import Card, load_tensors
+from .importing import merges_of
+from .loaders.memory import AS_PUBLISHED, Drawn, called_apart, plan_for
+from .memory import MemoryPlan, fitted, precision_on
+from .weights import Card, WeightsMissing, load_tensors
 
 _RINGS = {"hi3d": HI3D, "sv3d": SV3D, "svd": VideoRing(frames=14, size_px=512)}
 # Length of the vector beside the time embedding.
 _POSED, _UNPOSED = 1280, 256
 
 
-def load_networks(card: Card, device: torch.device) -> dict[str, nn.Module]:
-    """Read the networks of an imported checkpoint onto a device; half precision off the CPU.
+def load_networks(
+    card: Card,
+    device: torch.device,
+    *,
+    memory_gb: float | None = None,
+    drawn: Drawn | None = None,
+) -> dict[str, nn.Module]:
+    """Read the networks of an imported checkpoint of pictures onto a device.
+
+    Args:
+        card: Of the checkpoint.
+        device: Where the networks run; off the CPU in half precision.
+        memory_gb: See `roundview.memory.plan_memory`; None for as much as it takes.
+        drawn: What is asked of them at once, to plan the memory; as published by default.
 
     Raises:
         WeightsMissing: If the file is missing or differs from its card.
-        ValueError: If it does not hold what the card says.
+        ValueError: If it does not hold what the card says, or the memory is not enough.
     """
+    plan = plan_for(card, device, memory_gb, drawn or _drawn_as_published(card))
+    networks = _read_networks(card, plan)
+    fitted(called_apart(networks), plan, device)
+    return networks
+
+
+def load_prompts(card: Card, device: torch.device) -> Callable[[Sequence[str]], Tensor]:
+    """Let prompts be told to the networks of a card: texts to "b k d".
+
+    The merges of letters come from the checkpoint's folder of diffusers; beside a checkpoint that
+    was imported from one file they must be put by hand.
+
+    Raises:
+        WeightsMissing: If the merges or the weights are missing.
+        ValueError: If the checkpoint has no text tower, or the merges are not its own.
+    """
+    place = merges_of(card)
+    if "text_tower" not in card.settings:
+        raise ValueError(f"{card.name} holds no text tower, so it takes no prompts")
+    if not place.is_file():
+        raise WeightsMissing(
+            f"{place} is missing: copy merges.txt of the checkpoint's tokenizer there (the folder "
+            "tokenizer/ of its diffusers version)"
+        )
+    plan = MemoryPlan(precision_on(device))
+    tower = _read_networks(card, plan, only=("text_tower",))["text_tower"]
+    fitted({"text_tower": tower}, plan, device)
+    if not isinstance(tower, ClipText):
+        raise TypeError(f"a text tower was expected, not {type(tower).__name__}")
+    # OpenAI's towers fill up with the end, OpenCLIP's with zeros.
+    pad = -1 if tower.shape.quick else 0
+    return text_tokens(tower, Tokens.read(place, length=tower.shape.length, pad=pad))
+
+
+def _drawn_as_published(card: Card) -> Drawn:
+    if card.kind in _RINGS:
+        ring = video_ring(card)
+        return Drawn(ring.frames, ring.size_px)
+    return AS_PUBLISHED.get(card.kind, Drawn(1, 512))
+
+
+def _read_networks(
+    card: Card, plan: MemoryPlan, *, only: Sequence[str] = ()
+) -> dict[str, nn.Module]:
+    """Read networks, all or some, into the machine's memory, in the plan's precision."""
     tensors = load_tensors(card)
-    kind = torch.float32 if device.type == "cpu" else torch.float16
-    networks = empty_networks(card.kind, card.settings)
+    sizes = {n: s for n, s in card.settings.items() if not only or n in only}
+    networks = empty_networks(card.kind, sizes)
     for name, network in networks.items():
-        own = {n: t.to(device, kind) for n, t in _under(tensors, f"{name}.").items()}
+        own = {n: t.to(plan.dtype) for n, t in _under(tensors, f"{name}.").items()}
         try:
             network.load_state_dict(own, strict=True, assign=True)
         except RuntimeError as error:
@@ -48,19 +110,31 @@ def load_networks(card: Card, device: torch.device) -> dict[str, nn.Module]:
     return networks
 
 
-def load_video_orbit(card: Card, device: torch.device) -> VideoOrbit:
+def load_video_orbit(
+    card: Card, device: torch.device, *, memory_gb: float | None = None
+) -> VideoOrbit:
     """Make an orbit model of an imported video checkpoint.
 
-    The card's `ring` may set fields of `VideoRing`; else they are as published.
+    Args:
+        card: Its `ring` may set fields of `VideoRing`; else they are as published.
+        device: Where the networks run; off the CPU in half precision.
+        memory_gb: See `roundview.memory.plan_memory`; None for as much as it takes.
 
     Raises:
-        ValueError: If the checkpoint lacks a part, or cannot draw an orbit (Hi3D's second stage).
+        ValueError: If the checkpoint lacks a part, cannot draw an orbit (Hi3D's second stage), or
+            needs more memory.
     """
-    networks = load_networks(card, device)
+    ring = video_ring(card)
+    asked, at_once = _drawn_as_published(card), ring.decoded_at_once
+    plan = plan_for(card, device, memory_gb, asked, at_once=at_once)
+    ring = replace(ring, decoded_at_once=plan.decoded_at_once)
+    networks = _read_networks(card, plan)
     unet, tower = networks.get("unet"), networks.get("image_tower")
-    encoder = networks.get("condition_encoder") or networks.get("first_stage")
     first_stage = networks.get("first_stage")
-    decoder = first_stage.clips if isinstance(first_stage, FirstStage) else first_stage
+    pictures, decoder = first_stage, first_stage
+    if isinstance(first_stage, FirstStage):
+        pictures, decoder = first_stage.pictures, first_stage.clips
+    encoder = networks.get("condition_encoder") or pictures
     if not isinstance(unet, VideoUNet) or not isinstance(tower, ClipTower):
         raise ValueError(f"{card.name} holds no image tower; import the whole checkpoint")
     if not isinstance(encoder, LdmAutoencoder):
@@ -72,9 +146,9 @@ def load_video_orbit(card: Card, device: torch.device) -> VideoOrbit:
             f"{card.name} takes {unet.shape.in_channels} channels: it refines an orbit and draws "
             "none"
         )
-    return VideoOrbit(
-        VideoNetworks(unet, encoder, decoder, tower), video_ring(card), _numbers(card, unet)
-    )
+    # Only what is called takes a place on the device; a decoder that serves as encoder, one.
+    fitted({"unet": unet, "tower": tower, "encoder": encoder, "decoder": decoder}, plan, device)
+    return VideoOrbit(VideoNetworks(unet, encoder, decoder, tower), ring, _numbers(card, unet))
 
 
 def video_ring(card: Card) -> VideoRing:
