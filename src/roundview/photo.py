@@ -225,10 +225,10 @@ def _pixels(
 def _standard_mode(picture: PilImage.Image, shown: str) -> PilImage.Image:
     """Bring the picture to L, LA, RGB, RGBA, CMYK, LAB or F in [0, 1]."""
     if picture.mode.startswith("I") or picture.mode == "F":
-        values = np.asarray(picture)
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise PhotoError(f"{shown}: the picture holds values that are not finite (NaN or inf)")
-        return PilImage.fromarray(_unit_range(values))
+        divisor = _divisor(picture, shown)
+        # Reduced first: copies of 64 megapixels as numbers took 1.5 GB.
+        numbers = _reduced(picture if picture.mode == "F" else picture.convert("F"))
+        return PilImage.fromarray((np.asarray(numbers, np.float32) / divisor).clip(0, 1))
     if picture.mode == "1":
         return picture.convert("L")
     if picture.mode in ("P", "PA") or "transparency" in picture.info:
@@ -241,14 +241,18 @@ def _standard_mode(picture: PilImage.Image, shown: str) -> PilImage.Image:
     return picture.convert("RGB")
 
 
-def _unit_range(values: np.ndarray) -> Float[np.ndarray, "h w"]:
-    """Scale 16-bit, 32-bit and float grey to [0, 1] as `load_image` says."""
-    top = float(values.max())
-    if values.dtype.kind != "f":
-        divisor = 65535.0 if top <= 65535 else top
-    else:
-        divisor = next((d for d in (1.0, 255.0, 65535.0) if top <= d), top)
-    return (np.asarray(values, np.float32) / divisor).clip(0, 1)
+def _divisor(picture: PilImage.Image, shown: str) -> float:
+    """Find what scales 16-bit, 32-bit and float grey to [0, 1] as `load_image` says."""
+    (w, h), top, is_float = picture.size, 0.0, False
+    for y in range(0, h, 256):
+        values = np.asarray(picture.crop((0, y, w, min(y + 256, h))))
+        is_float = values.dtype.kind == "f"
+        if is_float and not np.isfinite(values).all():
+            raise PhotoError(f"{shown}: the picture holds values that are not finite (NaN or inf)")
+        top = max(top, float(values.max()))
+    if not is_float:
+        return 65535.0 if top <= 65535 else top
+    return next((d for d in (1.0, 255.0, 65535.0) if top <= d), top)
 
 
 def _reduced(picture: PilImage.Image) -> PilImage.Image:
