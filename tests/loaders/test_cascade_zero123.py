@@ -102,3 +102,12 @@ def test_a_checkpoint_without_image_tower_is_refused(tmp_path: Path) -> None:
     import_checkpoint(tmp_path / "bare.ckpt", "zero123", tmp_path / "weights", name="bare")
     with pytest.raises(ValueError, match="lacks its autoencoder or image tower"):
         load_cascade_zero123(Wanted(str(tmp_path / "weights"), use_matte=False))
+
+
+def test_the_shipped_pair_is_loaded_by_default() -> None:
+    loaded = load_cascade_zero123(Wanted(use_matte=False, photo_elevation_deg=10.0))
+    assert "cascade-small" in {used.name for used in loaded.cards}
+    assert loaded.models.steps == (1, 1)
+    one, two = (loaded.counted[part].state_dict() for part in ("base", "refiner"))
+    assert one.keys() == two.keys()
+    assert not torch.equal(one["to_velocity.weight"], two["to_velocity.weight"])
