@@ -53,9 +53,13 @@ def test_what_the_decoder_says_comes_out_in_the_units_that_are_promised() -> Non
 
 def test_background_has_neither_depth_nor_normal() -> None:
     model = FeatureDepth(Halved(), fixed(0.5, (0.0, 3.0, -4.0), -6.0))
-    inverse, normal = model(torch.rand(1, 64, 64, 3))
-    assert not inverse.any()
-    assert not normal.any()
+    picture = torch.ones(1, 64, 64, 3)
+    picture[:, 20:30, 20:30, 1] = 0.5  # Not white, so a subject whatever the network says.
+    inverse, normal = model(picture)
+    inside = torch.zeros(1, 64, 64, dtype=torch.bool)
+    inside[:, 20:30, 20:30] = True
+    assert torch.equal(inverse > 0, inside)
+    assert torch.equal(normal.norm(dim=-1) > 0, inside)
 
 
 def test_pictures_do_not_see_one_another() -> None:
