@@ -46,9 +46,63 @@ def method_of(name: str) -> Method:
     Raises:
         ValueError: If there is none of that name.
     """
-    if name == "im3d":
-        from .loaders.im3d import load_im3d  # noqa: PLC0415  each method when it is wanted
-        from .recipes import im3d  # noqa: PLC0415
+    found = _METHODS.get(name)
+    if found is None:
+        raise ValueError(f"recipe {name!r} is unknown; there are: {', '.join(RECIPES)}")
+    return found()
 
-        return Method(name, im3d.im3d, im3d.novel_views, im3d.QUALITIES, load_im3d)
-    raise ValueError(f"recipe {name!r} is unknown; there are: {', '.join(RECIPES)}")
+
+def _im3d() -> Method:
+    from .loaders.im3d import load_im3d  # noqa: PLC0415  each method when it is wanted
+    from .recipes import im3d as recipe  # noqa: PLC0415
+
+    return Method("im3d", recipe.im3d, recipe.novel_views, recipe.QUALITIES, load_im3d)
+
+
+def _hi3d() -> Method:
+    from .loaders.hi3d import load_hi3d  # noqa: PLC0415
+    from .recipes import hi3d as recipe  # noqa: PLC0415
+
+    return Method("hi3d", recipe.hi3d, recipe.novel_views, recipe.QUALITIES, load_hi3d)
+
+
+def _cascade_zero123() -> Method:
+    from .loaders.cascade_zero123 import load_cascade_zero123  # noqa: PLC0415
+    from .recipes import cascade_zero123 as recipe  # noqa: PLC0415
+
+    return Method(
+        "cascade-zero123",
+        recipe.cascade_zero123,
+        recipe.novel_views,
+        recipe.QUALITIES,
+        load_cascade_zero123,
+    )
+
+
+def _hifi123() -> Method:
+    from .loaders.hifi123 import load_hifi123  # noqa: PLC0415
+    from .recipes import hifi123 as recipe  # noqa: PLC0415
+
+    return Method("hifi123", recipe.hifi123, recipe.novel_views, recipe.QUALITIES, load_hifi123)
+
+
+def _isotropic3d() -> Method:
+    from .loaders.isotropic3d import load_isotropic3d  # noqa: PLC0415
+    from .recipes import isotropic3d as recipe  # noqa: PLC0415
+
+    return Method(
+        "isotropic3d",
+        recipe.isotropic3d,
+        recipe.novel_views,
+        recipe.QUALITIES,
+        load_isotropic3d,
+    )
+
+
+_METHODS: dict[str, Callable[[], Method]] = {
+    "im3d": _im3d,
+    "hi3d": _hi3d,
+    "cascade-zero123": _cascade_zero123,
+    "hifi123": _hifi123,
+    "isotropic3d": _isotropic3d,
+}

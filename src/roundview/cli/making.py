@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from .options import (
     Faces,
     FovDeg,
     Json,
+    MemoryGb,
     Output,
     PhotoElevation,
     Quality,
@@ -39,12 +41,23 @@ from .progress import Silence, told
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..image import Image
+    from ..image import Foreground, Image
+    from ..loaders import Wanted
     from ..pipeline import Job
+    from ..stages import Stages
+    from ..views import Views
 
 Photo = Annotated[Path, typer.Argument(help="PNG, JPEG, WebP, TIFF, BMP or GIF.")]
 MaskFile = Annotated[Path | None, typer.Option(help="Picture that is white on the object.")]
 NoMatte = Annotated[bool, typer.Option("--no-matte", help="The whole picture is the object.")]
+
+
+class Enhance(StrEnum):
+    """How drawn views are drawn anew with the photo's texture."""
+
+    none = "none"
+    rgnv = "rgnv"
+    released_code = "rgnv-released-code"
 
 
 def make(  # noqa: PLR0913  typer reads the options from the signature
@@ -59,6 +72,7 @@ def make(  # noqa: PLR0913  typer reads the options from the signature
     quality: QualityOption = Quality.standard,
     seed: Seed = 0,
     device: DeviceOption = Device.auto,
+    memory_gb: MemoryGb = None,
     threads: Threads = None,
     mask: MaskFile = None,
     no_matte: NoMatte = False,
@@ -85,7 +99,7 @@ def make(  # noqa: PLR0913  typer reads the options from the signature
     from ..pipeline import Job, adapted, with_surface  # noqa: PLC0415
 
     method = method_of(recipe)
-    loaded = method.load(Wanted(weights, painted, not no_matte, elevation, str(device)))
+    loaded = method.load(Wanted(weights, painted, not no_matte, elevation, str(device), memory_gb))
     settings = replace(
         method.settings(quality),
         photo_elevation_deg=elevation,
@@ -112,10 +126,14 @@ def views(  # noqa: PLR0913  typer reads the options from the signature
     size: Size = 256,
     distance: Distance = 1.5,
     fov_deg: FovDeg = 49.13,
+    enhance: Annotated[
+        Enhance, typer.Option(help="Draw the views anew with the photo's texture: HiFi-123's RGNV.")
+    ] = Enhance.none,
     weights: Weights = None,
     quality: QualityOption = Quality.standard,
     seed: Seed = 0,
     device: DeviceOption = Device.auto,
+    memory_gb: MemoryGb = None,
     threads: Threads = None,
     mask: MaskFile = None,
     no_matte: NoMatte = False,
@@ -134,10 +152,12 @@ def views(  # noqa: PLR0913  typer reads the options from the signature
     from ..loaders import Wanted  # noqa: PLC0415
     from ..methods import method_of  # noqa: PLC0415
     from ..pipeline import adapted  # noqa: PLC0415
+    from ..recipes.framing import framed_subject  # noqa: PLC0415
     from ..stages import Stages, seeded  # noqa: PLC0415
 
     method = method_of(recipe)
-    loaded = method.load(Wanted(weights, painted, not no_matte, elevation, str(device)))
+    wanted = Wanted(weights, painted, not no_matte, elevation, str(device), memory_gb)
+    loaded = method.load(wanted)
     settings = replace(
         method.settings(quality),
         photo_elevation_deg=elevation,
@@ -160,9 +180,23 @@ def views(  # noqa: PLR0913  typer reads the options from the signature
             azimuth_deg=azimuths,
             elevation_deg=elevation_deg,
         )
+        if enhance is not Enhance.none:
+            subject = framed_subject(image, loaded.models.matte, photo_px=settings.photo_px)
+            drawn = _enhanced(subject, drawn, enhance, wanted, stages)
         save_views(drawn, output)
         save_sheet(drawn, output / "sheet.png")
         listener.say(f"wrote {len(drawn)} views to {output}", output=str(output))
+
+
+def _enhanced(
+    subject: "Foreground", drawn: "Views", enhance: Enhance, wanted: "Wanted", stages: "Stages"
+) -> "Views":
+    from ..loaders.hifi123 import load_enhancer  # noqa: PLC0415  imports diffusers
+    from ..recipes.enhancing import ENHANCEMENTS, enhanced_views  # noqa: PLC0415
+
+    like = "paper" if enhance is Enhance.rgnv else "released_code"
+    enhancer = load_enhancer(wanted, [])
+    return enhanced_views(subject, drawn, enhancer, settings=ENHANCEMENTS[like], stage=stages)
 
 
 def _read(photo: Path, mask: Path | None, no_matte: bool) -> "tuple[Image, Tensor | None]":

@@ -31,6 +31,10 @@ Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to write to
 QualityOption = Annotated[Quality, typer.Option(help="Time for detail.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes on a CPU.")]
 DeviceOption = Annotated[Device, typer.Option(help="Where the networks run.")]
+MemoryGb = Annotated[
+    float | None,
+    typer.Option(min=0.1, help="What imported checkpoints may take of the device's memory."),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all that are free.")]
 Weights = Annotated[
     str | None, typer.Option(help="A card's name, a card's file or a folder of cards.")

@@ -89,7 +89,12 @@ def verify(
 
 @weights.command("import")
 def import_file(
-    file: Annotated[Path, typer.Argument(help="A .safetensors, .ckpt, .pt, .pth or .bin file.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A .safetensors, .ckpt, .pt, .pth or .bin file, or a folder of diffusers."
+        ),
+    ],
     kind: Annotated[
         str, typer.Option(help="zero123, svd, sv3d, hi3d, mvdream, imagedream, isotropic3d ...")
     ],
@@ -104,6 +109,27 @@ def import_file(
 
     card = import_checkpoint(file, kind, output, half=not full, name=name)
     print(f"wrote {card.path} ({card.facts['bytes'] / 1e9:.2f} GB) and its card")
+
+
+@weights.command("export")
+def export(
+    name: Name,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")],
+    form: Annotated[
+        str, typer.Option("--format", help="diffusers (a folder) or original (one file).")
+    ] = "diffusers",
+) -> None:
+    """Write an imported checkpoint for the programs of others, to the bit."""
+    from ..loaders.exporting import export_folder, export_original  # noqa: PLC0415  imports torch
+    from ..weights import named  # noqa: PLC0415
+
+    if form not in ("diffusers", "original"):
+        raise ValueError(f"--format must be diffusers or original, got {form!r}")
+    cards = named(name)
+    if len(cards) > 1:
+        raise ValueError(f"{name} holds {len(cards)} cards; name one")
+    (export_folder if form == "diffusers" else export_original)(cards[0], output)
+    print(f"wrote {output}")
 
 
 @weights.command("parity")

@@ -26,7 +26,7 @@ def load_im3d(wanted: Wanted) -> Loaded:
     cards: list[Card] = []
     matte = load_matte(wanted, cards)
     features = load_features(wanted.weights, cards)
-    orbit = load_orbit_model(wanted.weights, cards, device=place)
+    orbit = load_orbit_model(wanted.weights, cards, device=place, memory_gb=wanted.memory_gb)
     if wanted.photo_elevation_deg is None:
         elevation = load_elevation(features, wanted.weights, cards)
     else:

@@ -30,6 +30,7 @@ class Wanted:
         use_matte: Cut out the subject; otherwise the picture is used as it is.
         photo_elevation_deg: Known elevation of the photograph; then no estimator is loaded.
         device: Where the networks run: auto, cpu, cuda or mps.
+        memory_gb: What imported checkpoints may take of the device's memory; None asks nothing.
     """
 
     weights: str | None = None
@@ -37,6 +38,7 @@ class Wanted:
     use_matte: bool = True
     photo_elevation_deg: float | None = None
     device: str = "auto"
+    memory_gb: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +119,7 @@ def load_orbit_model(
     cards: list[Card] | None = None,
     *,
     device: torch.device = torch.device("cpu"),  # noqa: B008  a constant
+    memory_gb: float | None = None,
 ) -> OrbitModel:
     """Load the orbit model and its autoencoder; arguments as for `load_features`."""
     public = _public_video(weights)
@@ -125,7 +128,7 @@ def load_orbit_model(
 
         if cards is not None:
             cards.append(public)
-        return load_video_orbit(public, device)
+        return load_video_orbit(public, device, memory_gb=memory_gb)
     from ..diffusion.orbit import LatentOrbitModel, load_orbit_network  # noqa: PLC0415
     from ..diffusion.view_transformer import ViewTransformer, ViewTransformerSize  # noqa: PLC0415
 
