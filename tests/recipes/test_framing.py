@@ -1,10 +1,19 @@
 import pytest
 import torch
 from fakes import block, photo_of
+from jaxtyping import Float
 from recipes_tiny import TINY
+from torch import Tensor
 
 from roundview.image import Foreground, Image
-from roundview.recipes.framing import framed_subject, photo_view, plausible_deg, with_photo
+from roundview.models import PlainStages
+from roundview.recipes.framing import (
+    framed_subject,
+    photo_view,
+    plausible_deg,
+    seen_subject,
+    with_photo,
+)
 from roundview.recipes.im3d import orbit_cameras
 from roundview.segment import matte_from_alpha
 from roundview.views import Views
@@ -36,6 +45,29 @@ def test_the_photograph_is_a_view_from_azimuth_0() -> None:
     assert torch.equal(view.rgb[0], subject.over())
     assert float(view.cameras.elevation_deg[0]) == pytest.approx(20.0, abs=1e-3)
     assert float(view.cameras.origin[0].norm()) == pytest.approx(1.5, abs=1e-5)
+
+
+def test_every_method_begins_with_the_subject_and_its_elevation() -> None:
+    photo = photo_of(block())
+    stage = PlainStages()
+    asked: list[tuple[int, ...]] = []
+
+    def elevation(frames: Float[Tensor, "n h w 3"]) -> float:
+        asked.append(tuple(frames.shape))
+        return 75.0
+
+    def seen(known_deg: float | None) -> float:
+        subject, elevation_deg = seen_subject(
+            photo, matte_from_alpha, elevation, photo_px=64, known_deg=known_deg, stage=stage
+        )
+        assert subject.size_hw == (64, 64)
+        assert stage.notes["photo_elevation_deg"] == elevation_deg
+        return elevation_deg
+
+    assert seen(None) == 60.0
+    assert asked == [(1, 64, 64, 3)]
+    assert seen(-12.0) == -12.0
+    assert len(asked) == 1
 
 
 def test_wild_estimates_are_brought_back() -> None:

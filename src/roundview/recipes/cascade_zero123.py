@@ -36,7 +36,7 @@ from ..views import Views, concatenate_views
 from .distilling import Asking, Distilling, distilled_field
 from .distilling_asset import FieldMeshing, asset_of_field
 from .distilling_losses import Order, PhotoLosses
-from .framing import framed_subject, photo_view, plausible_deg, with_photo
+from .framing import photo_view, seen_subject, with_photo
 from .surfacing import DRAWN, Meshing, asset_from_gaussians
 
 Prompts: TypeAlias = Literal["nearby", "larger", "more", "random"]
@@ -333,18 +333,14 @@ def _seen(
     photo: Image, models: CascadeZero123Models, settings: CascadeZero123, stage: StageRunner
 ) -> tuple[Foreground, Views]:
     """Cut the subject out and say where it was photographed from; also give it as a view."""
-    subject = stage(
-        "matte", lambda _: framed_subject(photo, models.matte, photo_px=settings.photo_px)
+    subject, elevation_deg = seen_subject(
+        photo,
+        models.matte,
+        models.elevation,
+        photo_px=settings.photo_px,
+        known_deg=settings.photo_elevation_deg,
+        stage=stage,
     )
-    known_deg = settings.photo_elevation_deg
-
-    def elevation(_: Report) -> float:
-        if known_deg is not None:
-            return known_deg
-        return plausible_deg(models.elevation(subject.over()[None]))
-
-    elevation_deg = stage("elevation", elevation)
-    stage.note("photo_elevation_deg", elevation_deg)
     return subject, photo_view(
         subject, elevation_deg=elevation_deg, distance=settings.distance, fov_deg=settings.fov_deg
     )

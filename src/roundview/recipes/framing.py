@@ -4,7 +4,7 @@ import torch
 
 from ..camera import Cameras
 from ..image import Foreground, Image
-from ..models import Matte
+from ..models import Elevation, Matte, Report, StageRunner
 from ..segment import frame_subject
 from ..views import Views
 
@@ -22,6 +22,38 @@ def framed_subject(photo: Image, matte: Matte, *, photo_px: int) -> Foreground:
         ValueError: If the photograph shows no subject.
     """
     return frame_subject(matte(photo), size_px=photo_px, keep_if_framed=photo.alpha is not None)
+
+
+def seen_subject(
+    photo: Image,
+    matte: Matte,
+    elevation: Elevation,
+    *,
+    photo_px: int,
+    known_deg: float | None,
+    stage: StageRunner,
+) -> tuple[Foreground, float]:
+    """Cut the subject out and say where it was photographed from: every method's first two stages.
+
+    Args:
+        photo: The photograph.
+        matte: Cuts out the subject.
+        elevation: Estimates the elevation from the photograph alone.
+        photo_px: Side of the framed picture.
+        known_deg: The elevation, if it is known; then nobody is asked.
+        stage: Runs the stages `matte` and `elevation`, and notes `photo_elevation_deg`.
+
+    Raises:
+        ValueError: If the photograph shows no subject.
+    """
+    subject = stage("matte", lambda _: framed_subject(photo, matte, photo_px=photo_px))
+
+    def estimated(_: Report) -> float:
+        return plausible_deg(elevation(subject.over()[None])) if known_deg is None else known_deg
+
+    elevation_deg = stage("elevation", estimated)
+    stage.note("photo_elevation_deg", elevation_deg)
+    return subject, elevation_deg
 
 
 def photo_view(

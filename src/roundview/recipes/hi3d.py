@@ -40,7 +40,7 @@ from ..splat.render import render_gaussians
 from ..views import Views, concatenate_views
 from .between import between_neighbours
 from .fields import Surface, mesh_of_field
-from .framing import framed_subject, photo_view, plausible_deg, with_photo
+from .framing import photo_view, seen_subject, with_photo
 from .surfacing import DRAWN, Meshing, asset_from_gaussians, finished_asset
 
 
@@ -163,8 +163,14 @@ def hi3d(
         ValueError: If the photograph shows no subject.
     """
     stage = stage or PlainStages()
-    subject, elevation_deg = _seen(photo, models, settings, stage)
-    stage.note("photo_elevation_deg", elevation_deg)
+    subject, elevation_deg = seen_subject(
+        photo,
+        models.matte,
+        models.elevation,
+        photo_px=settings.photo_px,
+        known_deg=settings.photo_elevation_deg,
+        stage=stage,
+    )
     cameras = ring_cameras(settings, elevation_deg)
     drawn = _drawn(subject, cameras, elevation_deg, models, rng, settings, stage)
     refined = _refined(
@@ -221,7 +227,14 @@ def novel_views(
         azimuth_deg: Of each view; evenly round the subject by default.
         elevation_deg: Of all views; the photograph's by default.
     """
-    subject, photo_deg = _seen(photo, models, settings, stage)
+    subject, photo_deg = seen_subject(
+        photo,
+        models.matte,
+        models.elevation,
+        photo_px=settings.photo_px,
+        known_deg=settings.photo_elevation_deg,
+        stage=stage,
+    )
     ring = ring_cameras(replace(settings, more_rings=()), photo_deg)
     gap = 360.0 / settings.ring_views
     asked = [gap * k for k in range(settings.ring_views)] if azimuth_deg is None else azimuth_deg
@@ -259,21 +272,6 @@ def ring_cameras(settings: Hi3d, elevation_deg: float) -> Cameras:
             for elevation, count in rings
         ]
     )
-
-
-def _seen(
-    photo: Image, models: Hi3dModels, settings: Hi3d, stage: StageRunner
-) -> tuple[Foreground, float]:
-    """Frame the subject, and say which elevation it was seen from."""
-    subject = stage(
-        "matte", lambda _: framed_subject(photo, models.matte, photo_px=settings.photo_px)
-    )
-    if settings.photo_elevation_deg is not None:
-        return subject, settings.photo_elevation_deg
-    elevation_deg = stage(
-        "elevation", lambda _: plausible_deg(models.elevation(subject.over()[None]))
-    )
-    return subject, elevation_deg
 
 
 def _drawn(

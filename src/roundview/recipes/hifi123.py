@@ -23,7 +23,7 @@ from ..diffusion.guide_rgsd import FIXED_AZIMUTHS_DEG
 from ..diffusion.small_depth_image import ImageGuide
 from ..diffusion.view_guide import ViewGuide
 from ..field.radiance import RadianceField
-from ..image import Foreground, Image
+from ..image import Image
 from ..mesh import Asset, Mesh
 from ..models import DepthModel, Elevation, Matte, PlainStages, Report, StageRunner, ViewModel
 from ..splat.fit import FitSettings, fit_gaussians
@@ -33,7 +33,7 @@ from .distilling import Asking, Distilling, distilled_field
 from .distilling_asset import RINGS
 from .distilling_losses import Order, PhotoLosses
 from .enhancing import Enhancer, Remembered, enhanced_views, remembered
-from .framing import framed_subject, photo_view, plausible_deg
+from .framing import photo_view, seen_subject
 from .hifi123_refine import (
     Refining,
     RgsdGuide,
@@ -170,8 +170,14 @@ def hifi123(
         ValueError: If the photograph shows no subject, or nothing solid comes of it.
     """
     stage = stage or PlainStages()
-    subject, elevation_deg = _seen(photo, models, settings, stage)
-    stage.note("photo_elevation_deg", elevation_deg)
+    subject, elevation_deg = seen_subject(
+        photo,
+        models.matte,
+        models.elevation,
+        photo_px=settings.photo_px,
+        known_deg=settings.photo_elevation_deg,
+        stage=stage,
+    )
     front = photo_view(
         subject,
         elevation_deg=elevation_deg,
@@ -215,7 +221,14 @@ def novel_views(
         azimuth_deg: Of each view; evenly round the subject by default.
         elevation_deg: Of all views; the photograph's by default.
     """
-    subject, photo_deg = _seen(photo, models, settings, stage)
+    subject, photo_deg = seen_subject(
+        photo,
+        models.matte,
+        models.elevation,
+        photo_px=settings.photo_px,
+        known_deg=settings.photo_elevation_deg,
+        stage=stage,
+    )
     front = photo_view(
         subject, elevation_deg=photo_deg, distance=settings.distance, fov_deg=settings.fov_deg
     )
@@ -310,20 +323,6 @@ def rgsd_colours(
         enhancer.models, known.reference, known.prompts, targets, weight=refining.guide_weight
     )
     return refine_colours(surface, photo, guide, fixed, rng, refining, stage=stage)
-
-
-def _seen(
-    photo: Image, models: Hifi123Models, settings: Hifi123, stage: StageRunner
-) -> tuple[Foreground, float]:
-    """Cut the subject out, and say where it was photographed from."""
-    subject = stage(
-        "matte", lambda _: framed_subject(photo, models.matte, photo_px=settings.photo_px)
-    )
-    if settings.photo_elevation_deg is not None:
-        return subject, settings.photo_elevation_deg
-    return subject, stage(
-        "elevation", lambda _: plausible_deg(models.elevation(subject.over()[None]))
-    )
 
 
 def _solid(field: RadianceField, settings: Hifi123) -> Mesh:

@@ -20,14 +20,14 @@ from ..diffusion.guide import Ramp, TimeRange, constant
 from ..diffusion.multiview import MultiviewModel
 from ..diffusion.multiview_guide import MultiviewGuide
 from ..field.radiance import RadianceSettings
-from ..image import Foreground, Image
+from ..image import Image
 from ..mesh import Asset
 from ..models import Elevation, Matte, PlainStages, StageRunner
 from ..views import Views
 from .distilling import Asking, Distilling, Gradient, Shading, distilled_field
 from .distilling_asset import FieldMeshing, asset_of_field
 from .distilling_losses import Order
-from .framing import framed_subject, photo_view, plausible_deg
+from .framing import photo_view, seen_subject
 
 _HALF_WIDTH = RadianceSettings().half_width
 SMALL_CAMERAS = RandomCameras(
@@ -164,8 +164,14 @@ def isotropic3d(
         ValueError: If the photograph shows no subject, or nothing solid comes of it.
     """
     stage = stage or PlainStages()
-    subject, elevation_deg = _seen(photo, models, settings, stage)
-    stage.note("photo_elevation_deg", elevation_deg)
+    subject, elevation_deg = seen_subject(
+        photo,
+        models.matte,
+        models.elevation,
+        photo_px=settings.photo_px,
+        known_deg=settings.photo_elevation_deg,
+        stage=stage,
+    )
     side = photo_view(
         subject,
         elevation_deg=elevation_deg,
@@ -217,7 +223,14 @@ def novel_views(
         azimuth_deg: Of each view; evenly round the subject by default.
         elevation_deg: Of all views; the photograph's by default.
     """
-    subject, photo_deg = _seen(photo, models, settings, stage)
+    subject, photo_deg = seen_subject(
+        photo,
+        models.matte,
+        models.elevation,
+        photo_px=settings.photo_px,
+        known_deg=settings.photo_elevation_deg,
+        stage=stage,
+    )
     if azimuth_deg is None:
         azimuth_deg = [360.0 * k / settings.ring_views for k in range(settings.ring_views)]
     cameras = Cameras.orbit(
@@ -270,18 +283,4 @@ def distilling(settings: Isotropic3d, cameras: RandomCameras) -> Distilling:
             else constant(0.0),
         ),
         shading=Shading(round(settings.shading_from * settings.steps)) if lit else None,
-    )
-
-
-def _seen(
-    photo: Image, models: Isotropic3dModels, settings: Isotropic3d, stage: StageRunner
-) -> tuple[Foreground, float]:
-    """Cut the subject out, and say where it was photographed from."""
-    subject = stage(
-        "matte", lambda _: framed_subject(photo, models.matte, photo_px=settings.photo_px)
-    )
-    if settings.photo_elevation_deg is not None:
-        return subject, settings.photo_elevation_deg
-    return subject, stage(
-        "elevation", lambda _: plausible_deg(models.elevation(subject.over()[None]))
     )
