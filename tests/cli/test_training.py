@@ -22,13 +22,16 @@ def test_without_data_generated_objects_are_learnt_from(
 ) -> None:
     seen: list[list[str]] = []
 
-    def instead(_: str, order: TrainingRun, **__: object) -> Card:
+    def instead(_: str, order: TrainingRun, *__: object, **___: object) -> Card:
         seen.append([item.name for item in find_objects(order.data)])
-        return card("autoencoder-small")
+        assert order.start is not None
+        assert "layers.0.weight" in order.start
+        return card("elevation-small")
 
     monkeypatch.setattr("roundview.cli.training.GENERATED", 2)
     monkeypatch.setattr(trained, "train_card", instead)
-    assert run(["train", "autoencoder-small", "-o", str(tmp_path), "--quiet"]) == 0
+    begun = ["--init", "elevation-small"]
+    assert run(["train", "elevation-small", "-o", str(tmp_path), "--quiet", *begun]) == 0
     assert seen == [["000000", "000001"]]
 
 
