@@ -23,8 +23,7 @@ from roundview.loaders import Wanted
 from roundview.loaders.im3d import load_im3d
 from roundview.mesh import Mesh
 from roundview.metrics import psnr
-from roundview.recipes.im3d import QUALITIES
-from roundview.recipes.im3d import Im3d, im3d
+from roundview.recipes.im3d import QUALITIES, Im3d, im3d
 from roundview.splat.render import render_gaussians
 from roundview.surface.raster import render_mesh
 

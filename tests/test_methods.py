@@ -15,7 +15,7 @@ def test_every_recipe_has_what_it_takes(name: str) -> None:
 
 
 def test_unknown_names_are_refused_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match="recipe 'dreamfusion' is unknown; there are: im3d"):
+    with pytest.raises(ValueError, match="recipe 'dreamfusion' is unknown; there are: im3d, hi3d"):
         method_of("dreamfusion")
     with pytest.raises(ValueError, match="there are: draft, standard, high"):
         method_of("im3d").settings("best")

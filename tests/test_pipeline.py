@@ -69,7 +69,7 @@ def test_identity_changes_with_everything_that_decides() -> None:
 
 
 def test_unknown_names_are_refused_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match="'dreamfusion' is unknown; there are: im3d"):
+    with pytest.raises(ValueError, match="'dreamfusion' is unknown; there are: im3d, hi3d"):
         job(recipe="dreamfusion")
     with pytest.raises(ValueError, match="there are: draft, standard, high"):
         make(photo_of(block()), quality="best")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from checkpoints_tiny import hi3d_state, sd2_depth_state
-from fakes import block, photo_of
+from fakes import KnowingOrbit, block, photo_of
 from safetensors.torch import save_file
 
 from roundview import public_models
@@ -14,6 +14,7 @@ from roundview.importing import import_checkpoint, merges_of
 from roundview.loaders import Wanted
 from roundview.loaders.exporting import export_folder
 from roundview.loaders.im3d import load_im3d
+from roundview.loaders.parts import asks_of_orbit
 from roundview.memory import MemoryPlan
 from roundview.models import OrbitModel
 from roundview.pipeline import adapted, make
@@ -91,10 +92,12 @@ def test_im3d_makes_an_asset_with_it_from_end_to_end(tmp_path: Path) -> None:
 
 def test_settings_are_those_of_the_one_ring() -> None:
     ring = video_ring(Card("x", "hi3d", "x", "", "", ""))
-    asked = adapted(DRAFT, ring)
+    orbit = KnowingOrbit(block())
+    assert adapted(DRAFT, asks_of_orbit(orbit)) == DRAFT
+    orbit.ring = ring  # pyright: ignore[reportAttributeAccessIssue]  as a video model has one
+    asked = adapted(DRAFT, asks_of_orbit(orbit))
     assert (asked.ring_views, asked.more_rings, asked.size_px) == (16, (), 512)
     assert asked.elevation_frames == 0
-    assert adapted(DRAFT, None) == DRAFT
 
 
 def test_a_refiner_and_a_partial_checkpoint_are_refused(tmp_path: Path) -> None:
@@ -113,7 +116,7 @@ def test_a_refiner_and_a_partial_checkpoint_are_refused(tmp_path: Path) -> None:
 
 
 def test_shipped_models_draw_any_views() -> None:
-    assert load_im3d(Wanted(use_matte=False, photo_elevation_deg=0.0)).ring is None
+    assert load_im3d(Wanted(use_matte=False, photo_elevation_deg=0.0)).asks == {}
 
 
 def test_prompts_are_told_by_the_merges_of_the_checkpoint(tmp_path: Path) -> None:

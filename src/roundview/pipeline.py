@@ -2,28 +2,30 @@
 
 import hashlib
 import json
+import logging
 import platform
+import shutil
 import sys
-from dataclasses import asdict, dataclass, replace
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from . import __version__
 from .export.files import read_json
-from .image import Image
+from .image import Image, composite
 from .loaders import Loaded, Wanted, tensor_bytes
 from .mesh import Asset, mesh_health
 from .methods import method_of
-from .recipes.im3d import Im3d
 from .recipes.reconstruct import RECONSTRUCTIONS, Reconstruct, reconstruct
-from .stages import Stages, seeded
+from .stages import FOLDER, Listener, Quiet, Stages, seeded
 from .views import Views
 from .weights import for_record
 
-if TYPE_CHECKING:
-    from .diffusion.video_orbit import VideoRing
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +100,7 @@ def make(
             device=device,
         )
     )
-    fitting = adapted(settings, loaded.ring)
+    fitting = adapted(settings, loaded.asks)
     job = Job(photo, loaded, fitting, seed=seed, recipe=recipe)
     return run(job, stages or Stages(seeded(seed)))
 
@@ -109,6 +111,52 @@ def run(job: Job, stages: Stages) -> Asset:
     with stages.counting(job.loaded.counted):
         asset = recipe(job.photo, job.loaded.models, stages.rng, job.settings, stages)
     return replace(asset, record=record_of(job, asset, stages))
+
+
+def make_into(job: Job, directory: Path, *, resume: bool, listener: Listener | None = None) -> bool:
+    """Make an asset and write it into a folder.
+
+    Args:
+        job: What to make.
+        directory: Where to; no other job may write there at the time.
+        resume: Keep an asset of this job that is there already, and go on after the stages that an
+            interrupted run of it has left.
+        listener: Hears how it goes.
+
+    Returns:
+        Whether the asset was there already.
+    """
+    from .export import save_asset  # noqa: PLC0415  videos and sheets are for those who write them
+
+    identity = job.identity()
+    if resume and is_finished(directory, identity):
+        return True
+    for left_over in directory.glob(".partial.*"):  # By a run that was killed while it wrote.
+        shutil.rmtree(left_over, ignore_errors=True)
+    heard = listener or Quiet()
+    stages = Stages(
+        seeded(job.seed),
+        directory=directory / FOLDER,
+        identity=identity,
+        resume=resume,
+        listener=heard,
+    )
+    if stages.started_over:
+        _log.warning("starting over: %s since the interrupted run", stages.started_over)
+    asset = run(job, stages)
+    heard.began("save")
+    begin = time.perf_counter()
+    save_asset(asset, directory, photo=_over_white(job.photo))
+    stages.discard()
+    heard.finished("save", time.perf_counter() - begin, resumed=False)
+    return False
+
+
+def _over_white(photo: Image) -> Image:
+    """Show a cut-out as its viewer would: what alpha hides is often black or garbage."""
+    if photo.alpha is None:
+        return photo
+    return replace(photo, rgb=composite(photo.rgb, photo.alpha, (1.0, 1.0, 1.0)), alpha=None)
 
 
 def with_surface(settings: Any, surface: str) -> Any:  # noqa: ANN401  as for `make`
@@ -124,20 +172,10 @@ def with_surface(settings: Any, surface: str) -> Any:  # noqa: ANN401  as for `m
     return replace(settings, surface=surface)
 
 
-def adapted(settings: Any, ring: "VideoRing | None") -> Any:  # noqa: ANN401  as for `make`
-    """Ask IM-3D for the one ring that a video model draws, at its size and with its steps."""
-    if ring is None or not isinstance(settings, Im3d):
-        return settings
-    return replace(
-        settings,
-        ring_views=ring.frames,
-        more_rings=(),
-        elevation_frames=0,
-        size_px=ring.size_px,
-        photo_px=max(settings.photo_px, ring.size_px),
-        draw_steps=ring.steps,
-        redraw_steps=max(2, ring.steps // 2),
-    )
+def adapted(settings: Any, asks: Mapping[str, Any]) -> Any:  # noqa: ANN401  as for `make`
+    """Set what the loaded models ask for, as far as the recipe knows it."""
+    known = {field.name for field in fields(settings)}
+    return replace(settings, **{key: value for key, value in asks.items() if key in known})
 
 
 def reconstruction_of(quality: str) -> Reconstruct:

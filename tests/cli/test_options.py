@@ -17,7 +17,7 @@ from roundview.recipes import RECIPES
 def test_the_recipes_named_are_those_that_there_are() -> None:
     for recipe in RECIPES:
         check_recipe(recipe)
-    with pytest.raises(ValueError, match="'dreamfusion' is unknown; there are: im3d"):
+    with pytest.raises(ValueError, match="'dreamfusion' is unknown; there are: im3d, hi3d"):
         check_recipe("dreamfusion")
 
 

@@ -69,7 +69,7 @@ def test_shipped_models_come_with_their_cards() -> None:
     names = {card.name for card in loaded.cards}
     assert {"orbit-small", "autoencoder-small", "video-refiner-small", "depth-small"} <= names
     assert set(loaded.counted) == {"orbit", "refiner"}
-    assert loaded.ring is None
+    assert loaded.asks == {}
     assert isinstance(loaded.models.refiner, OrbitRefiner)
 
 

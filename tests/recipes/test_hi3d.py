@@ -101,7 +101,6 @@ def test_a_photo_becomes_an_upright_coloured_asset_of_size_one_through_a_distanc
     [
         ({"surface": "splat"}, "field"),
         ({"refine_steps": 0}, "refine"),
-        ({"photo_elevation_deg": 12.0}, "elevation"),
     ],
 )
 def test_stages_can_be_left_out(change: dict[str, Any], lacking: str) -> None:

@@ -18,7 +18,6 @@ from recipes_tiny import TINY
 from torch import Generator, Tensor, nn
 
 from roundview.batch.local import LocalEngine
-from roundview.batch.making import make_into
 from roundview.batch.manifest import Manifest
 from roundview.batch.run import run_batch
 from roundview.data.objects import ObjectFile
@@ -27,7 +26,7 @@ from roundview.evaluate.strips import strip_png
 from roundview.loaders import Loaded
 from roundview.mesh import Mesh
 from roundview.models import Report
-from roundview.pipeline import Job
+from roundview.pipeline import Job, make_into
 from roundview.recipes.im3d import Im3dModels
 from roundview.segment import PhotoMatte
 from roundview.train.loop import LoopSettings, train
@@ -54,7 +53,9 @@ def make(folder: Path) -> None:
     """Make an asset of a block, as `roundview make --resume` and `roundview batch` do."""
     block_ = block()
     models = Im3dModels(PhotoMatte(), KnowingOrbit(block_), KnownElevation(10.0))
-    make_into(Job(photo_of(block_), Loaded(models, (), "fakes"), TINIEST), folder / "asset")
+    make_into(
+        Job(photo_of(block_), Loaded(models, (), "fakes"), TINIEST), folder / "asset", resume=True
+    )
 
 
 def learn(folder: Path) -> None:

@@ -39,7 +39,7 @@ class Watched(Zero123Net):
         return torch.zeros_like(x)
 
 
-def pair_of(kind: type[Zero123Net] = Zero123Net) -> CascadePair:
+def pair_of(kind: type[Zero123Net] = Zero123Net) -> CascadePair[Zero123Net]:
     torch.manual_seed(0)
     base, refiner = Zero123Net(SHAPE), kind(SHAPE)
     refiner.load_state_dict(base.state_dict())

@@ -2,22 +2,17 @@
 
 import hashlib
 import json
-import shutil
 import time
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from .. import __version__
-from ..export import save_asset
-from ..image import Image, composite
 from ..loaders import Loaded, Wanted
 from ..methods import method_of
 from ..photo import load_image
-from ..pipeline import Job, adapted, is_finished, run
-from ..stages import FOLDER, Listener, Stages, seeded
+from ..pipeline import Job, adapted, make_into
 from ..weights import list_cards, named
 from .tasks import Ended, Task, Work, one_line
 
@@ -80,7 +75,7 @@ class Wish:
             device=self.device,
         )
         loaded = method_of(self.recipe).load(wanted)
-        return Making(loaded, adapted(settings, loaded.ring), self)
+        return Making(loaded, adapted(settings, loaded.asks), self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,46 +98,10 @@ class Making:
         try:
             photo = load_image(task.photo)
             job = Job(photo, self.loaded, self.settings, self.wish.seed, self.wish.recipe)
-            kept = make_into(job, task.folder)
+            kept = make_into(job, task.folder, resume=True)
         except Exception as error:  # One photo must not take the others with it.
             seconds = time.perf_counter() - begin
             # The same photo is refused for the same reason again; anything else may pass.
             final = isinstance(error, ValueError)
             return Ended(task, one_line(error), seconds, final=final)
         return Ended(task, seconds=time.perf_counter() - begin, kept=kept)
-
-
-def make_into(job: Job, directory: Path, *, listener: Listener | None = None) -> bool:
-    """Make an asset and write it, unless it is there; stages that were saved are not run again.
-
-    Args:
-        job: What to make.
-        directory: Where to; no other job may write there at the time.
-        listener: Hears how it goes.
-
-    Returns:
-        Whether the asset was there already.
-    """
-    identity = job.identity()
-    if is_finished(directory, identity):
-        return True
-    for left_over in directory.glob(".partial.*"):  # By a run that was killed while it wrote.
-        shutil.rmtree(left_over, ignore_errors=True)
-    stages = Stages(
-        seeded(job.seed),
-        directory=directory / FOLDER,
-        identity=identity,
-        resume=True,
-        listener=listener,
-    )
-    asset = run(job, stages)
-    save_asset(asset, directory, photo=_over_white(job.photo))
-    stages.discard()
-    return False
-
-
-def _over_white(photo: Image) -> Image:
-    """Show a cut-out as its viewer would: what alpha hides is often black or garbage."""
-    if photo.alpha is None:
-        return photo
-    return replace(photo, rgb=composite(photo.rgb, photo.alpha, (1.0, 1.0, 1.0)), alpha=None)

@@ -9,9 +9,11 @@ import traceback
 import typer
 
 from .assets import fit, inspect, render
+from .batching import batch
 from .evaluating import evaluate
 from .exporting import export
 from .making import make, views
+from .serving import serve
 from .training import render_set, train, warmup
 from .weighing import weights
 
@@ -25,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (make, views, fit, render, inspect, export, render_set, train, warmup):
+for command in (make, views, fit, render, inspect, export, batch, serve, render_set, train, warmup):
     app.command()(command)
 app.add_typer(weights, name="weights")
 app.add_typer(evaluate, name="eval")

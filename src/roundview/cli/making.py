@@ -1,6 +1,5 @@
 """`roundview make` and `roundview views`: from a photo to an asset, or to novel views."""
 
-import time
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -109,7 +108,7 @@ def make(  # noqa: PLR0913  typer reads the options from the signature
     )
     if fit is not None:
         settings = with_surface(settings, fit)
-    job = Job(image, loaded, adapted(settings, loaded.ring), seed=seed, recipe=recipe)
+    job = Job(image, loaded, adapted(settings, loaded.asks), seed=seed, recipe=recipe)
     with told(quiet=quiet, as_json=as_json) as listener:
         _run(job, output, resume, listener)
 
@@ -165,9 +164,8 @@ def views(  # noqa: PLR0913  typer reads the options from the signature
         distance=distance,
         fov_deg=fov_deg,
     )
-    if loaded.ring is not None:
-        # A video model draws one ring, at its own size, and nothing else.
-        settings = replace(adapted(settings, loaded.ring), distance=distance, fov_deg=fov_deg)
+    # A video model draws one ring, at its own size, and nothing else.
+    settings = adapted(settings, loaded.asks)
     rng = seeded(seed)
     with told(quiet=quiet, as_json=as_json) as listener:
         stages = Stages(rng, listener=listener)
@@ -210,36 +208,7 @@ def _read(photo: Path, mask: Path | None, no_matte: bool) -> "tuple[Image, Tenso
 
 
 def _run(job: "Job", output: Path, resume: bool, listener: Silence) -> None:
-    from ..export import save_asset  # noqa: PLC0415  imports torch
-    from ..pipeline import is_finished, run  # noqa: PLC0415
-    from ..stages import FOLDER, Stages, seeded  # noqa: PLC0415
+    from ..pipeline import make_into  # noqa: PLC0415  imports torch
 
-    identity = job.identity()
-    if resume and is_finished(output, identity):
-        listener.say(f"{output} was finished before", output=str(output))
-        return
-    stages = Stages(
-        seeded(job.seed),
-        directory=output / FOLDER,
-        identity=identity,
-        resume=resume,
-        listener=listener,
-    )
-    if stages.started_over:
-        listener.say(f"starting over: {stages.started_over} since the interrupted run")
-    asset = run(job, stages)
-    listener.began("save")
-    begin = time.perf_counter()
-    save_asset(asset, output, photo=_over_white(job.photo))
-    stages.discard()
-    listener.finished("save", time.perf_counter() - begin, resumed=False)
-    listener.say(f"wrote {output}", output=str(output))
-
-
-def _over_white(photo: "Image") -> "Image":
-    """Show a cut-out as its viewer would: what alpha hides is often black or garbage."""
-    from ..image import composite  # noqa: PLC0415  imports torch
-
-    if photo.alpha is None:
-        return photo
-    return replace(photo, rgb=composite(photo.rgb, photo.alpha, (1.0, 1.0, 1.0)), alpha=None)
+    kept = make_into(job, output, resume=resume, listener=listener)
+    listener.say(f"{output} was finished before" if kept else f"wrote {output}", output=str(output))

@@ -23,9 +23,8 @@ from .parts import (
     Loaded,
     Wanted,
     identity_of,
-    known_elevation,
     load_autoencoder,
-    load_elevation,
+    load_estimator,
     load_features,
     load_matte,
     settings_in,
@@ -52,10 +51,7 @@ def load_cascade_zero123(wanted: Wanted) -> Loaded:
     cards: list[Card] = []
     matte = load_matte(wanted, cards)
     features = load_features(wanted.weights, cards)
-    if wanted.photo_elevation_deg is None:
-        elevation = load_elevation(features, wanted.weights, cards)
-    else:
-        elevation = known_elevation(wanted.photo_elevation_deg)
+    elevation = load_estimator(wanted, features, cards)
     given = [] if wanted.weights is None else named(wanted.weights)
     public = [card for card in given if card.kind == "zero123"]
     base, refiner = _public(public, cards, place) if public else _small(wanted, cards, place)
@@ -63,7 +59,7 @@ def load_cascade_zero123(wanted: Wanted) -> Loaded:
     if not public:
         models = replace(models, steps=_SMALL_STEPS)
     counted = {"base": _network(base), "refiner": _network(refiner)}
-    return Loaded(models, tuple(cards), identity_of(wanted, cards, place), None, counted)
+    return Loaded(models, tuple(cards), identity_of(wanted, cards, place), {}, counted)
 
 
 def _small(

@@ -23,13 +23,14 @@ from ..public_models import load_networks
 from ..recipes.hi3d import Hi3dModels
 from ..weights import VIDEO_KINDS, Card, named
 from .depth import load_depth
+from .memory import Drawn
 from .parts import (
     Loaded,
     Wanted,
+    asks_of_orbit,
     identity_of,
-    known_elevation,
     load_autoencoder,
-    load_elevation,
+    load_estimator,
     load_features,
     load_matte,
     load_orbit_model,
@@ -37,6 +38,9 @@ from .parts import (
     tensors_of,
     torch_device,
 )
+
+_PUBLISHED_STEPS = 25
+"""Sampler steps of Hi3D's second stage, as its code has them."""
 
 
 def load_hi3d(wanted: Wanted) -> Loaded:
@@ -53,20 +57,27 @@ def load_hi3d(wanted: Wanted) -> Loaded:
     cards: list[Card] = []
     matte = load_matte(wanted, cards)
     features = load_features(wanted.weights, cards)
-    orbit = load_orbit_model(_of_first_stage(wanted.weights), cards, device=place)
+    orbit = load_orbit_model(
+        _of_first_stage(wanted.weights), cards, device=place, memory_gb=wanted.memory_gb
+    )
     refiner = load_video_refiner(wanted, cards, features, load_depth(wanted, cards))
-    if wanted.photo_elevation_deg is None:
-        elevation = load_elevation(features, wanted.weights, cards)
-    else:
-        elevation = known_elevation(wanted.photo_elevation_deg)
+    elevation = load_estimator(wanted, features, cards)
     network = getattr(orbit, "network", None)
     return Loaded(
         Hi3dModels(matte, orbit, refiner, elevation, features),
         tuple(cards),
         identity_of(wanted, cards, place),
-        getattr(orbit, "ring", None),
+        asks_of_orbit(orbit) | _asks_of(refiner),
         {"refiner": refiner.network} | ({} if network is None else {"orbit": network}),
     )
+
+
+def _asks_of(refiner: VideoRefiner) -> dict[str, int]:
+    """Say what the recipe must be set to with the published second stage: its size and steps."""
+    if isinstance(refiner.network, SmallVideoRefiner):
+        return {}
+    size_px = refiner.use.size_px
+    return {"size_px": size_px, "photo_px": size_px, "refine_steps": _PUBLISHED_STEPS}
 
 
 def load_video_refiner(
@@ -101,7 +112,11 @@ def load_video_refiner(
 
 
 def _public(card: Card, wanted: Wanted, depth: DepthModel) -> VideoRefiner:
-    networks: dict[str, nn.Module] = load_networks(card, torch_device(wanted.device))
+    use = _refining(card)
+    drawn = Drawn(use.frames, use.size_px)
+    networks: dict[str, nn.Module] = load_networks(
+        card, torch_device(wanted.device), memory_gb=wanted.memory_gb, drawn=drawn
+    )
     unet, tower = networks.get("unet"), networks.get("image_tower")
     first_stage = networks.get("first_stage")
     encoder = networks.get("condition_encoder") or first_stage
@@ -112,7 +127,7 @@ def _public(card: Card, wanted: Wanted, depth: DepthModel) -> VideoRefiner:
         raise ValueError(f"{card.name} holds no encoder of pictures; import the whole checkpoint")
     if not isinstance(decoder, LdmAutoencoder | ClipDecoder):
         raise ValueError(f"{card.name} holds no decoder; import the whole checkpoint")
-    return VideoRefiner(public_parts(unet, encoder, decoder, tower, depth), _refining(card))
+    return VideoRefiner(public_parts(unet, encoder, decoder, tower, depth), use)
 
 
 def _refining(card: Card) -> Refining:

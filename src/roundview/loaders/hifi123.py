@@ -25,9 +25,8 @@ from .parts import (
     Loaded,
     Wanted,
     identity_of,
-    known_elevation,
     load_autoencoder,
-    load_elevation,
+    load_estimator,
     load_features,
     load_matte,
     settings_in,
@@ -55,10 +54,7 @@ def load_hifi123(wanted: Wanted) -> Loaded:
     cards: list[Card] = []
     matte = load_matte(wanted, cards)
     features = load_features(wanted.weights, cards)
-    if wanted.photo_elevation_deg is None:
-        elevation = load_elevation(features, wanted.weights, cards)
-    else:
-        elevation = known_elevation(wanted.photo_elevation_deg)
+    elevation = load_estimator(wanted, features, cards)
     depth = load_depth(wanted, cards)
     network, enhancer = _enhancer(wanted, cards, features, depth)
     given = [] if wanted.weights is None else named(wanted.weights)
@@ -80,7 +76,7 @@ def load_hifi123(wanted: Wanted) -> Loaded:
         models,
         tuple(cards),
         identity_of(wanted, cards, place),
-        None,
+        {},
         {"views": drawing, "depth_image": network.unet},
     )
 

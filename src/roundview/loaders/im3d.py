@@ -5,9 +5,9 @@ from ..weights import Card
 from .parts import (
     Loaded,
     Wanted,
+    asks_of_orbit,
     identity_of,
-    known_elevation,
-    load_elevation,
+    load_estimator,
     load_features,
     load_matte,
     load_orbit_model,
@@ -27,16 +27,13 @@ def load_im3d(wanted: Wanted) -> Loaded:
     matte = load_matte(wanted, cards)
     features = load_features(wanted.weights, cards)
     orbit = load_orbit_model(wanted.weights, cards, device=place, memory_gb=wanted.memory_gb)
-    if wanted.photo_elevation_deg is None:
-        elevation = load_elevation(features, wanted.weights, cards)
-    else:
-        elevation = known_elevation(wanted.photo_elevation_deg)
+    elevation = load_estimator(wanted, features, cards)
     models = Im3dModels(matte, orbit, elevation, features)
     network = getattr(orbit, "network", None)
     return Loaded(
         models,
         tuple(cards),
         identity_of(wanted, cards, place),
-        getattr(orbit, "ring", None),
+        asks_of_orbit(orbit),
         {} if network is None else {"orbit": network},
     )

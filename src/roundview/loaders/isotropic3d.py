@@ -23,9 +23,8 @@ from .parts import (
     Loaded,
     Wanted,
     identity_of,
-    known_elevation,
     load_autoencoder,
-    load_elevation,
+    load_estimator,
     load_features,
     load_matte,
     settings_in,
@@ -46,10 +45,7 @@ def load_isotropic3d(wanted: Wanted) -> Loaded:
     place = torch_device(wanted.device)
     cards: list[Card] = []
     matte = load_matte(wanted, cards)
-    if wanted.photo_elevation_deg is None:
-        elevation = load_elevation(load_features(wanted.weights), wanted.weights, cards)
-    else:
-        elevation = known_elevation(wanted.photo_elevation_deg)
+    elevation = load_estimator(wanted, load_features(wanted.weights), cards)
     given = [] if wanted.weights is None else named(wanted.weights)
     public = next((card for card in given if card.kind == "isotropic3d"), None)
     if public is None:
@@ -59,9 +55,7 @@ def load_isotropic3d(wanted: Wanted) -> Loaded:
         cards.append(public)
         unet, multiview = _public_multiview(public, wanted)
         models = Isotropic3dModels(matte, elevation, multiview, PUBLIC_CAMERAS, place)
-    return Loaded(
-        models, tuple(cards), identity_of(wanted, cards, place), None, {"multiview": unet}
-    )
+    return Loaded(models, tuple(cards), identity_of(wanted, cards, place), {}, {"multiview": unet})
 
 
 def load_small_multiview(wanted: Wanted, cards: list[Card]) -> tuple[LdmUNet, MultiviewModel]:

@@ -49,14 +49,15 @@ class Loaded:
         models: What the recipe is handed: the dataclass of models that its module defines.
         cards: The weights that were read.
         identity: Changes whenever the models would answer differently.
-        ring: The one ring that the orbit model draws, if it draws no other views.
+        asks: Settings that the models must have, such as the size of their pictures; those that the
+            recipe does not know are left out.
         counted: Diffusion networks by name; a run writes down how often each was called.
     """
 
     models: Any
     cards: tuple[Card, ...]
     identity: str
-    ring: "VideoRing | None" = None
+    asks: Mapping[str, Any] = field(default_factory=dict)
     counted: Mapping[str, nn.Module] = field(default_factory=dict)
 
 
@@ -76,6 +77,31 @@ def load_matte(wanted: Wanted, cards: list[Card]) -> Matte:
         return whole_picture
     known = wanted.mask is not None
     return PhotoMatte(None if known else _matte_network(wanted.weights, cards), wanted.mask)
+
+
+def asks_of_orbit(orbit: OrbitModel) -> dict[str, Any]:
+    """Say what an orbit model asks of a recipe: nothing, or a video model's one ring."""
+    ring: VideoRing | None = getattr(orbit, "ring", None)
+    if ring is None:
+        return {}
+    return {
+        "ring_views": ring.frames,
+        "more_rings": (),
+        "between": ring.frames,
+        "elevation_frames": 0,
+        "draw_px": ring.size_px,
+        "size_px": ring.size_px,
+        "photo_px": max(512, ring.size_px),
+        "draw_steps": ring.steps,
+        "redraw_steps": max(2, ring.steps // 2),
+    }
+
+
+def load_estimator(wanted: Wanted, features: FeatureModel, cards: list[Card]) -> Elevation:
+    """Load what tells the photograph's elevation; nothing is loaded if the user did."""
+    if wanted.photo_elevation_deg is not None:
+        return known_elevation(wanted.photo_elevation_deg)
+    return load_elevation(features, wanted.weights, cards)
 
 
 def known_elevation(elevation_deg: float) -> Elevation:
@@ -143,7 +169,12 @@ def _public_video(weights: str | None) -> Card | None:
     named_cards = [] if weights is None else named(weights)
     if any(card.kind == "orbit" for card in named_cards):
         return None
-    return next((card for card in named_cards if card.kind in VIDEO_KINDS), None)
+    return next((card for card in named_cards if card.kind in VIDEO_KINDS and _draws(card)), None)
+
+
+def _draws(card: Card) -> bool:
+    """Whether a video checkpoint draws an orbit; Hi3D's second stage, of 17 inputs, refines one."""
+    return card.settings.get("unet", {}).get("shape", {}).get("in_channels") != 17
 
 
 def load_elevation(
