@@ -12,7 +12,7 @@ HAS_GPU := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo yes)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= auto
 
-.PHONY: demo test venv format lint types unit clean
+.PHONY: demo test venv format lint types unit harden docs clean
 
 demo: venv
 	$(BIN)/roundview make $(PHOTO) -o out/demo --quality standard
@@ -53,6 +53,15 @@ types:
 
 unit:
 	$(BIN)/python -m pytest -q -n $(WORKERS) tests
+
+# The long form of tests/robustness: ten thousand malformed files a kind, two hundred kills.
+harden: venv
+	PYTHONPATH=tests $(BIN)/python -m robustness.files --count 10000 -o out/harden
+	PYTHONPATH=tests $(BIN)/python -m robustness.killing --kills 200 -o out/harden
+
+docs: venv
+	$(PIP) install -q -c constraints.txt -e ".[docs]"
+	$(BIN)/mkdocs build --strict
 
 format:
 	$(BIN)/ruff format .

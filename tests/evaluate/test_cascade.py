@@ -10,11 +10,11 @@ from torch import Generator
 from roundview.camera import Cameras
 from roundview.data.objects import ObjectFile
 from roundview.diffusion.view_guide import ViewGuide
+from roundview.evaluate.ablation import evaluate_ablation
 from roundview.evaluate.cascade import (
     BASE,
     CascadeMeasure,
     cascade_variants,
-    evaluate_cascade,
 )
 from roundview.evaluate.nvs import Candidate
 from roundview.evaluate.protocol import NvsProtocol
@@ -98,7 +98,7 @@ def test_each_variant_and_other_weights_get_their_row(tmp_path: Path) -> None:
         {"without moving average": loaded(block(0.45))},
         NvsProtocol(size_px=32, views=4),
     )
-    results = evaluate_cascade([ObjectFile("block", block)], measure, tmp_path)
+    results = evaluate_ablation([ObjectFile("block", block)], measure, tmp_path)
     rows = mean_of(results)
     assert list(rows) == ["full", BASE, "without moving average"]
     assert rows["full"]["psnr"] > 60 > 30 > rows["without moving average"]["psnr"]

@@ -6,9 +6,9 @@ from fakes import KnowingOrbit, KnownElevation, block
 from torch import Generator, Tensor
 
 from roundview.data.objects import ObjectFile
+from roundview.evaluate.ablation import evaluate_ablation
 from roundview.evaluate.hi3d import (
     Hi3dMeasure,
-    evaluate_hi3d,
     hi3d_variants,
     stage_two_marks,
 )
@@ -100,7 +100,7 @@ def test_rows_share_what_they_have_in_common_and_are_marked(tmp_path: Path) -> N
     rows = hi3d_variants(TINY)
     kept = {name: rows[name] for name in ("full", "M = 0", "Gaussians alone")}
     measure = Hi3dMeasure(candidate, kept, PROTOCOL, samples=500)
-    found = evaluate_hi3d([ObjectFile("block", block)], measure, tmp_path)
+    found = evaluate_ablation([ObjectFile("block", block)], measure, tmp_path)
     assert orbit.calls == [("draw", 6)]
     assert refiner.calls == 1
     marks = found["objects"][0]["rows"]

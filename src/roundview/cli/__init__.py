@@ -115,6 +115,7 @@ def _interrupted(arguments: list[str]) -> str:
     if arguments[:1] in (
         ["eval"],
         ["render-set"],
+        ["batch"],
     ):  # It keeps what is measured without being told to.
         return f"interrupted; go on with: {shlex.join(['roundview', *arguments])}"
     return "interrupted; nothing was left half-written"

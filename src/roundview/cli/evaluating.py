@@ -159,6 +159,7 @@ def nvs(  # noqa: PLR0913  typer reads the options from the signature
 def ablation(  # noqa: PLR0913  typer reads the options from the signature
     data: Data,
     output: Output,
+    recipe: Recipe = "im3d",
     weights: Weights = None,
     size: Size = 256,
     objects: Objects = None,
@@ -170,7 +171,8 @@ def ablation(  # noqa: PLR0913  typer reads the options from the signature
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Mark the meshes of im3d with parts of it left out: what is each part worth?"""
+    """Mark a recipe with parts of it left out: what is each part worth?"""
+    check_recipe(recipe)
     check_output(output)
     use_threads(threads)
     from ..evaluate import ablation as protocols  # noqa: PLC0415  imports torch
@@ -178,9 +180,11 @@ def ablation(  # noqa: PLR0913  typer reads the options from the signature
     from ..evaluate.protocol import NvsProtocol  # noqa: PLC0415
     from ..methods import method_of  # noqa: PLC0415
 
+    if recipe not in protocols.ABLATIONS:
+        raise ValueError(f"--recipe {recipe}: ablations are of {', '.join(protocols.ABLATIONS)}")
     found, ring = _chosen(data, objects), NvsProtocol(size_px=size)
-    settings = replace(method_of("im3d").settings(quality), photo_elevation_deg=ring.elevation_deg)
-    load = partial(load_measure, weights, str(device), settings, ring, seed=seed)
+    settings = replace(method_of(recipe).settings(quality), photo_elevation_deg=ring.elevation_deg)
+    load = partial(load_measure, weights, str(device), settings, ring, recipe=recipe, seed=seed)
     build = partial(protocols.load_measure, load)
     workers = _workers(data, build, jobs, threads)
     with told(quiet=quiet, as_json=as_json) as listener:

@@ -1,10 +1,10 @@
 """What each part of a recipe is worth: protocol `ablation`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Generator
@@ -103,23 +103,65 @@ class AblationMeasure:
         return run
 
 
-def load_measure(load: Callable[[], NvsMeasure]) -> AblationMeasure:
-    """Build the measure from what loads the models, so that other processes can do it, too."""
+@runtime_checkable
+class Ablation(Protocol):
+    """Measures objects in several ways; the first variant is the whole method."""
+
+    @property
+    def candidate(self) -> Candidate:
+        """Models, recipe and seed."""
+        ...
+
+    @property
+    def variants(self) -> Mapping[str, Any]:
+        """Settings by the names of the rows."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """Say in plain values what is measured, and how."""
+        ...
+
+    def __call__(self, name: str, mesh: Mesh, report: Report) -> Measured:
+        """Measure one object."""
+        ...
+
+
+ABLATIONS = ("im3d", "hi3d", "cascade-zero123")
+"""Recipes whose papers take them apart, and that can be taken apart here by settings alone."""
+
+
+def load_measure(load: Callable[[], NvsMeasure]) -> Ablation:
+    """Build the measure from what loads the models, so that other processes can do it, too.
+
+    Raises:
+        ValueError: If the recipe is none of `ABLATIONS`.
+    """
     loaded = load()
-    return AblationMeasure(
-        loaded.candidate, im3d_variants(loaded.candidate.settings), loaded.protocol
-    )
+    candidate, protocol = loaded.candidate, loaded.protocol
+    if candidate.recipe == "im3d":
+        return AblationMeasure(candidate, im3d_variants(candidate.settings), protocol)
+    if candidate.recipe == "hi3d":
+        from .hi3d import Hi3dMeasure, hi3d_variants  # noqa: PLC0415  each recipe when needed
+
+        # The presets leave the second stage out; what it is worth is asked here.
+        full = replace(candidate.settings, refine_steps=candidate.settings.refine_steps or 1)
+        return Hi3dMeasure(candidate, hi3d_variants(full), protocol)
+    if candidate.recipe == "cascade-zero123":
+        from .cascade import CascadeMeasure, cascade_variants  # noqa: PLC0415
+
+        return CascadeMeasure(candidate, cascade_variants(candidate.settings), protocol=protocol)
+    raise ValueError(f"recipe {candidate.recipe}: ablations are of {', '.join(ABLATIONS)}")
 
 
 def evaluate_ablation(
     objects: Sequence[ObjectFile],
-    measure: AblationMeasure,
+    measure: Ablation,
     directory: Path,
     *,
     workers: Workers | None = None,
     listener: Listener | None = None,
 ) -> dict[str, Any]:
-    """Compare settings of a recipe by its finished mesh; goes on where it stopped.
+    """Compare settings of a recipe by what it makes; goes on where it stopped.
 
     Returns:
         What `results.json` holds; `roundview eval compare` does not pair rows of one file, so the

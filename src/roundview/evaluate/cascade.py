@@ -5,32 +5,26 @@ Chen et al., "Cascade-Zero123: One Image to Highly Consistent 3D with Self-Promp
 other weights (such as a pair trained without moving average, or with other prompts).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
-from ..data.objects import ObjectFile
 from ..image import Image
 from ..loaders import Loaded
 from ..mesh import Mesh
 from ..models import Report
 from ..recipes.cascade_zero123 import CascadeZero123, novel_views
-from ..stages import Listener, seeded
-from ..weights import for_record
-from .jobs import Workers, measure_all
+from ..stages import seeded
 from .keeping import Measured
-from .marks import mean_rows
-from .nvs import ALIGNMENT, Candidate
+from .nvs import Candidate
 from .protocol import NvsProtocol, Truth, mark, render_truth
 from .strips import strip_png
 from .through_recipe import WatchedStages
 
-NAME = "cascade"
 BASE = "base alone"
 """The row that the others are compared with: Zero123 itself."""
 
@@ -113,30 +107,3 @@ class CascadeMeasure:
             azimuth_deg=[360.0 * k / protocol.views for k in range(protocol.views)],
         )
         return views.rgb.float().cpu()
-
-
-def evaluate_cascade(
-    objects: Sequence[ObjectFile],
-    measure: CascadeMeasure,
-    directory: Path,
-    *,
-    workers: Workers | None = None,
-    listener: Listener | None = None,
-) -> dict[str, Any]:
-    """Compare ways to draw the same views of objects; goes on where it stopped.
-
-    Returns:
-        What `results.json` holds; `psnr_by_row` of each object pairs every row with `BASE`.
-    """
-    entries = measure_all(objects, measure, directory, workers=workers, listener=listener)
-    return {
-        "protocol": NAME,
-        "recipe": measure.candidate.recipe,
-        "weights": [for_record(card) for card in measure.candidate.loaded.cards],
-        "alignment": ALIGNMENT,
-        "settings": measure.facts(),
-        "main": next(iter(measure.variants)),
-        "uses_truth": [],
-        "objects": entries,
-        "mean": mean_rows(entries, {}),
-    }

@@ -5,34 +5,27 @@ Yang et al., "Hi3D: Pursuing High-Resolution Image-to-3D Generation with Video D
 and a surface fitted to them against the Gaussians' own.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Generator
 
-from ..data.objects import ObjectFile
 from ..image import Image
 from ..mesh import Mesh
 from ..metrics import deep_feature_distance, surface_marks
 from ..models import FeatureModel, Report
 from ..recipes.framing import with_photo
 from ..recipes.hi3d import Hi3d, Hi3dModels, hi3d, ring_cameras
-from ..stages import Listener, seeded
+from ..stages import seeded
 from ..surface.raster import render_mesh
-from ..weights import for_record
-from .jobs import Workers, measure_all
 from .keeping import Measured
-from .marks import mean_rows
-from .nvs import ALIGNMENT, Candidate
+from .nvs import Candidate
 from .protocol import NvsProtocol, Truth, mark, render_truth
 from .strips import strip_png
 from .through_recipe import WatchedStages, unmoved
 
-NAME = "hi3d"
 _TO_REFINED = ("matte", "elevation", "draw")
 _TO_FITTED = (*_TO_REFINED, "refine", "fit")
 
@@ -126,33 +119,6 @@ class Hi3dMeasure:
         rng = seeded(self.candidate.seed)
         asset = hi3d(photo, self.candidate.loaded.models, rng, settings, stages)
         return unmoved(asset.mesh, stages.notes["world_from_fitted"])
-
-
-def evaluate_hi3d(
-    objects: Sequence[ObjectFile],
-    measure: Hi3dMeasure,
-    directory: Path,
-    *,
-    workers: Workers | None = None,
-    listener: Listener | None = None,
-) -> dict[str, Any]:
-    """Compare ways through the recipe by their finished meshes; goes on where it stopped.
-
-    Returns:
-        What `results.json` holds.
-    """
-    entries = measure_all(objects, measure, directory, workers=workers, listener=listener)
-    return {
-        "protocol": NAME,
-        "recipe": measure.candidate.recipe,
-        "weights": [for_record(card) for card in measure.candidate.loaded.cards],
-        "alignment": ALIGNMENT,
-        "settings": measure.facts(),
-        "main": next(iter(measure.variants)),
-        "uses_truth": [],
-        "objects": entries,
-        "mean": mean_rows(entries, {}),
-    }
 
 
 @torch.no_grad()
