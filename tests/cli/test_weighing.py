@@ -82,3 +82,18 @@ def test_public_checkpoints_are_listed_with_licence_and_memory(
     assert run(["weights", "list", "--public", "--json"]) == 0
     assert {"zero123-xl", "isotropic3d"} <= {c["name"] for c in json.loads(capsys.readouterr().out)}
     assert run(["weights", "pull", "nothing", "-o", "x"]) == 2
+
+
+def test_an_imported_checkpoint_is_exported_for_others_and_ours_are_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"state_dict": zero123_state()}, tmp_path / "z.ckpt")
+    card, folder = str(tmp_path / "out"), tmp_path / "folder"
+    run(["weights", "import", str(tmp_path / "z.ckpt"), "--kind", "zero123", "-o", card])
+    assert run(["weights", "export", card, "-o", str(folder)]) == 0
+    assert (folder / "unet" / "config.json").is_file()
+    assert run(["weights", "export", card, "-o", str(folder), "--format", "pickle"]) == 2
+    capsys.readouterr()
+    assert run(["weights", "export", "orbit-small", "-o", str(tmp_path / "no")]) == 2
+    assert "is our own" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()

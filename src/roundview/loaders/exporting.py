@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from ..diffusion.checkpoints.families import empty_networks, family, original_state
+from ..diffusion.checkpoints.families import FAMILIES, empty_networks, original_state
 from ..diffusion.checkpoints.folders import REST, Component, components_of, scheduler_config
 from ..diffusion.checkpoints.layout import must_agree
 from ..diffusion.clip import MEAN, STD
@@ -80,7 +80,11 @@ def export_original(card: Card, output: Path) -> Path:
 
 
 def _networks_of(card: Card) -> tuple[dict[str, nn.Module], dict[str, Tensor]]:
-    family(card.kind)
+    if card.kind not in FAMILIES:
+        raise ValueError(
+            f"{card.name} is of kind {card.kind}, which is our own: other programs cannot read it; "
+            f"imported checkpoints of kind {', '.join(FAMILIES)} can be exported"
+        )
     tensors = load_tensors(card)
     networks = empty_networks(card.kind, card.settings)
     must_agree(tensors, all_names(networks), card.file)
