@@ -233,10 +233,13 @@ def _matte_network(weights: str | None, cards: list[Card]) -> Matte | None:
 def tensors_of(
     kind: str, weights: str | None, cards: list[Card] | None
 ) -> tuple[Card, dict[str, Tensor]]:
-    """Read the weights of a kind, and put their card among the others."""
+    """Read the weights of a kind, put their card among the others, and say what it cautions of."""
     card = find(kind, weights)
     if cards is not None:
         cards.append(card)
+    caution = card.facts.get("caution")
+    if caution:
+        _log.warning("%s: %s", card.name, caution)
     return card, load_tensors(card)
 
 
