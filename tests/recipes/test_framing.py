@@ -11,6 +11,7 @@ from roundview.recipes.framing import (
     framed_subject,
     photo_view,
     plausible_deg,
+    ring_cameras,
     seen_subject,
     with_photo,
 )
@@ -68,6 +69,17 @@ def test_every_method_begins_with_the_subject_and_its_elevation() -> None:
     assert asked == [(1, 64, 64, 3)]
     assert seen(-12.0) == -12.0
     assert len(asked) == 1
+
+
+def test_rings_begin_where_the_photographer_stood() -> None:
+    cameras = ring_cameras([(10.0, 4), (-30.0, 2)], distance=2.0, fov_deg=40.0, size_px=8)
+    torch.testing.assert_close(
+        cameras.elevation_deg, torch.tensor([10.0] * 4 + [-30.0] * 2), atol=1e-3, rtol=0
+    )
+    turns = torch.tensor([0.0, 90.0, 180.0, 270.0, 0.0, 180.0])
+    off = (cameras.azimuth_deg - turns + 180.0) % 360.0 - 180.0
+    assert float(off.abs().max()) < 1e-3
+    torch.testing.assert_close(cameras.origin.norm(dim=-1), torch.full((6,), 2.0))
 
 
 def test_wild_estimates_are_brought_back() -> None:

@@ -19,7 +19,7 @@ from roundview.recipes.hi3d import (
     OrbitRefiner,
     hi3d,
     novel_views,
-    ring_cameras,
+    orbit_cameras,
     views_to_fit,
 )
 from roundview.segment import matte_from_alpha
@@ -114,7 +114,7 @@ def test_stages_can_be_left_out(change: dict[str, Any], lacking: str) -> None:
 
 
 def test_the_field_sees_the_ring_and_renders_between_and_beyond() -> None:
-    cameras = ring_cameras(TINY, 10.0).resized((48, 48))
+    cameras = orbit_cameras(TINY, 10.0).resized((48, 48))
     views = Views(torch.rand(13, 48, 48, 3), torch.ones(13, 48, 48), cameras)
     seen = views_to_fit(cloud(), views, replace(TINY, field_px=48))
     assert len(seen) == 8 + 5 + 8
@@ -129,7 +129,7 @@ def test_the_field_sees_the_ring_and_renders_between_and_beyond() -> None:
 
 
 def cloud() -> Gaussians:
-    cameras = ring_cameras(TINY, 10.0)
+    cameras = orbit_cameras(TINY, 10.0)
     views = Views(torch.ones(13, 24, 24, 3), torch.ones(13, 24, 24), cameras)
     return cloud_in_ball(views, points=20, sh_degree=0, rng=seeded(0))
 

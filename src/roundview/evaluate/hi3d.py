@@ -17,7 +17,7 @@ from ..mesh import Mesh
 from ..metrics import deep_feature_distance, surface_marks
 from ..models import FeatureModel, Report
 from ..recipes.framing import with_photo
-from ..recipes.hi3d import Hi3d, Hi3dModels, hi3d, ring_cameras
+from ..recipes.hi3d import Hi3d, Hi3dModels, hi3d, orbit_cameras
 from ..stages import seeded
 from ..surface.raster import render_mesh
 from .keeping import Measured
@@ -142,7 +142,7 @@ def stage_two_marks(
         `psnr` and `deep_feature_distance`, each (enlarged, refined), means over the novel views.
     """
     elevation_deg = float(truth.views.cameras.elevation_deg[0].round(decimals=3))
-    cameras = ring_cameras(replace(settings, more_rings=()), elevation_deg)
+    cameras = orbit_cameras(replace(settings, more_rings=()), elevation_deg)
     drawn = models.orbit.draw(
         truth.photo,
         cameras,

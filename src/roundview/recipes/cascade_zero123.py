@@ -36,7 +36,7 @@ from ..views import Views, concatenate_views
 from .distilling import Asking, Distilling, distilled_field
 from .distilling_asset import FieldMeshing, asset_of_field
 from .distilling_losses import Order, PhotoLosses
-from .framing import photo_view, seen_subject, with_photo
+from .framing import photo_view, ring_cameras, seen_subject, with_photo
 from .surfacing import DRAWN, Meshing, asset_from_gaussians
 
 Prompts: TypeAlias = Literal["nearby", "larger", "more", "random"]
@@ -178,7 +178,7 @@ def cascade_zero123(
         return asset_of_field(field, front, rng, meshing, stage=stage)
     elevation_deg = float(front.cameras.elevation_deg[0])
     views = cascade_views(
-        front, ring_cameras(settings, elevation_deg), models, rng, settings, stage
+        front, orbit_cameras(settings, elevation_deg), models, rng, settings, stage
     )
     return _asset_of_views(with_photo(views, subject), front, models, rng, settings, stage)
 
@@ -270,14 +270,13 @@ def prompt_cameras(photo_camera: Cameras, settings: CascadeZero123, rng: Generat
     return nearby_cameras(photo_camera, inside)
 
 
-def ring_cameras(settings: CascadeZero123, elevation_deg: float) -> Cameras:
+def orbit_cameras(settings: CascadeZero123, elevation_deg: float) -> Cameras:
     """Place the cameras of every ring; the first one stands where the photographer stood."""
-    rings = ((elevation_deg, settings.ring_views), *settings.more_rings)
-    return concatenate_cameras(
-        [
-            _ring(settings, [360.0 * k / count for k in range(count)], elevation)
-            for elevation, count in rings
-        ]
+    return ring_cameras(
+        ((elevation_deg, settings.ring_views), *settings.more_rings),
+        distance=settings.distance,
+        fov_deg=settings.fov_deg,
+        size_px=settings.size_px,
     )
 
 

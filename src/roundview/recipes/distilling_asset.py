@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import Generator
 
-from ..camera import Cameras, concatenate_cameras
 from ..field.fit import mesh_from_field
 from ..field.radiance import RadianceField
 from ..mesh import Asset, Mesh
@@ -15,6 +14,7 @@ from ..surface.clean import Cleaning, clean_mesh
 from ..surface.isosurface import mesh_from_density
 from ..surface.watertight import watertight_mesh
 from ..views import Views
+from .framing import ring_cameras
 from .surfacing import Meshing, finished_asset
 
 RINGS = ((0.0, 12), (45.0, 8), (-30.0, 6), (85.0, 2), (-80.0, 2))
@@ -102,18 +102,7 @@ def views_from_field(
     field: RadianceField, size_px: int, distance: float = 1.5, fov_deg: float = 49.13
 ) -> Views:
     """Render a field from all round, over white."""
-    cameras = concatenate_cameras(
-        [
-            Cameras.orbit(
-                [360.0 * k / count for k in range(count)],
-                elevation_deg=elevation_deg,
-                radius=distance,
-                fov_deg=fov_deg,
-                size_hw=(size_px, size_px),
-            )
-            for elevation_deg, count in RINGS
-        ]
-    )
+    cameras = ring_cameras(RINGS, distance=distance, fov_deg=fov_deg, size_px=size_px)
     with torch.no_grad():
         views = field.render(cameras.to(field.occupancy.held.device), normals=False)
     return Views(views.rgb.clamp(0, 1), views.alpha, views.cameras, views.depth)

@@ -1,8 +1,10 @@
 """The photograph as every method sees it: framed, and as a view from a known place."""
 
+from collections.abc import Sequence
+
 import torch
 
-from ..camera import Cameras
+from ..camera import Cameras, concatenate_cameras
 from ..image import Foreground, Image
 from ..models import Elevation, Matte, Report, StageRunner
 from ..segment import frame_subject
@@ -68,6 +70,31 @@ def photo_view(
         size_hw=subject.size_hw,
     )
     return Views(subject.over()[None], subject.alpha[None], camera)
+
+
+def ring_cameras(
+    rings: Sequence[tuple[float, int]], *, distance: float, fov_deg: float, size_px: int
+) -> Cameras:
+    """Place rings of cameras, ring after ring; each begins at azimuth 0, where the photographer is.
+
+    Args:
+        rings: Elevation in degrees and number of views of each.
+        distance: Of the cameras from the origin.
+        fov_deg: Vertical field of view.
+        size_px: Side of the pictures.
+    """
+    return concatenate_cameras(
+        [
+            Cameras.orbit(
+                [360.0 * k / count for k in range(count)],
+                elevation_deg=elevation_deg,
+                radius=distance,
+                fov_deg=fov_deg,
+                size_hw=(size_px, size_px),
+            )
+            for elevation_deg, count in rings
+        ]
+    )
 
 
 def with_photo(views: Views, subject: Foreground) -> Views:

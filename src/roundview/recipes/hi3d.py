@@ -40,7 +40,7 @@ from ..splat.render import render_gaussians
 from ..views import Views, concatenate_views
 from .between import between_neighbours
 from .fields import Surface, mesh_of_field
-from .framing import photo_view, seen_subject, with_photo
+from .framing import photo_view, ring_cameras, seen_subject, with_photo
 from .surfacing import DRAWN, Meshing, asset_from_gaussians, finished_asset
 
 
@@ -171,7 +171,7 @@ def hi3d(
         known_deg=settings.photo_elevation_deg,
         stage=stage,
     )
-    cameras = ring_cameras(settings, elevation_deg)
+    cameras = orbit_cameras(settings, elevation_deg)
     drawn = _drawn(subject, cameras, elevation_deg, models, rng, settings, stage)
     refined = _refined(
         drawn[: settings.ring_views], subject, elevation_deg, models, rng, settings, stage
@@ -235,7 +235,7 @@ def novel_views(
         known_deg=settings.photo_elevation_deg,
         stage=stage,
     )
-    ring = ring_cameras(replace(settings, more_rings=()), photo_deg)
+    ring = orbit_cameras(replace(settings, more_rings=()), photo_deg)
     gap = 360.0 / settings.ring_views
     asked = [gap * k for k in range(settings.ring_views)] if azimuth_deg is None else azimuth_deg
     place = [round(a / gap) % settings.ring_views for a in asked]
@@ -257,20 +257,13 @@ def novel_views(
     return both[len(ring) :].resized((settings.size_px, settings.size_px))
 
 
-def ring_cameras(settings: Hi3d, elevation_deg: float) -> Cameras:
+def orbit_cameras(settings: Hi3d, elevation_deg: float) -> Cameras:
     """Place the first stage's cameras: the photograph's ring from azimuth 0 on, then the others."""
-    rings = ((elevation_deg, settings.ring_views), *settings.more_rings)
-    return concatenate_cameras(
-        [
-            Cameras.orbit(
-                [360.0 * k / count for k in range(count)],
-                elevation_deg=elevation,
-                radius=settings.distance,
-                fov_deg=settings.fov_deg,
-                size_hw=(settings.draw_px, settings.draw_px),
-            )
-            for elevation, count in rings
-        ]
+    return ring_cameras(
+        ((elevation_deg, settings.ring_views), *settings.more_rings),
+        distance=settings.distance,
+        fov_deg=settings.fov_deg,
+        size_px=settings.draw_px,
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
-from ..camera import Cameras, concatenate_cameras
+from ..camera import Cameras
 from ..diffusion.depth2image import Rgnv
 from ..diffusion.distill_cameras import RandomCameras, Range
 from ..diffusion.guide import Ramp, TimeRange, constant
@@ -33,7 +33,7 @@ from .distilling import Asking, Distilling, distilled_field
 from .distilling_asset import RINGS
 from .distilling_losses import Order, PhotoLosses
 from .enhancing import Enhancer, Remembered, enhanced_views, remembered
-from .framing import photo_view, seen_subject
+from .framing import photo_view, ring_cameras, seen_subject
 from .hifi123_refine import (
     Refining,
     RgsdGuide,
@@ -339,18 +339,8 @@ def _asset(
     surface: Surface, photo: Views, rng: Generator, settings: Hifi123, stage: StageRunner
 ) -> Asset:
     """Bake the surface's colours, fit Gaussians to its renderings, and bring it into place."""
-    side = settings.view_px
-    cameras = concatenate_cameras(
-        [
-            Cameras.orbit(
-                [360.0 * k / count for k in range(count)],
-                elevation_deg=elevation_deg,
-                radius=settings.distance,
-                fov_deg=settings.fov_deg,
-                size_hw=(side, side),
-            )
-            for elevation_deg, count in RINGS
-        ]
+    cameras = ring_cameras(
+        RINGS, distance=settings.distance, fov_deg=settings.fov_deg, size_px=settings.view_px
     )
 
     def rendered(_: Report) -> Views:

@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Generator
 
-from ..camera import Cameras, concatenate_cameras
+from ..camera import Cameras
 from ..gaussians import Gaussians
 from ..image import Foreground, Image
 from ..mesh import Asset
@@ -32,7 +32,7 @@ from ..splat.fit import fit_gaussians
 from ..splat.render import render_gaussians
 from ..views import Views
 from .fields import Surface, SurfaceFit, asset_by_surface
-from .framing import framed_subject, photo_view, plausible_deg, with_photo
+from .framing import framed_subject, photo_view, plausible_deg, ring_cameras, with_photo
 from .surfacing import DRAWN, Meshing
 
 
@@ -283,18 +283,11 @@ def novel_views(
 
 def orbit_cameras(settings: Im3d, elevation_deg: float) -> Cameras:
     """Place the cameras of every ring; the first one stands where the photographer stood."""
-    rings = ((elevation_deg, settings.ring_views), *settings.more_rings)
-    return concatenate_cameras(
-        [
-            Cameras.orbit(
-                [360.0 * k / count for k in range(count)],
-                elevation_deg=elevation,
-                radius=settings.distance,
-                fov_deg=settings.fov_deg,
-                size_hw=(settings.size_px, settings.size_px),
-            )
-            for elevation, count in rings
-        ]
+    return ring_cameras(
+        ((elevation_deg, settings.ring_views), *settings.more_rings),
+        distance=settings.distance,
+        fov_deg=settings.fov_deg,
+        size_px=settings.size_px,
     )
 
 
