@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from roundview.batch.local import LocalEngine
 from roundview.batch.tasks import Ended, Task, Work
 from roundview.weights import WeightsMissing
 
@@ -40,7 +41,11 @@ class Copying:
             os.kill(os.getpid(), signal.SIGKILL)
         if asked == "crashes once" and not self._tried_before(task):
             os._exit(7)
-        time.sleep(60 if asked == "slow" else self.seconds)
+        try:
+            time.sleep(60 if asked == "slow" else self.seconds)
+        except KeyboardInterrupt:
+            self._note(f"gave up {task.photo.name}")
+            raise
         task.folder.mkdir(parents=True, exist_ok=True)
         (task.folder / "asset.glb").write_text(asked)
         (task.folder / "record.json").write_text("{}")
@@ -61,6 +66,15 @@ def not_installed() -> Work:
 
 def dies_at_once() -> Work:
     os._exit(9)
+
+
+def do_locally(build: Copying, tasks: list[Task]) -> None:
+    """Do tasks in a worker, as a coordinator does that may be killed."""
+    engine = LocalEngine(build, count=1, threads=1)
+    for task in tasks:
+        engine.give(task)
+    while engine.wait():
+        pass
 
 
 def photos_in(folder: Path, **contents: str) -> list[Task]:

@@ -1,7 +1,9 @@
+import multiprocessing
+import time
 from pathlib import Path
 
 import pytest
-from batch_work import Copying, dies_at_once, not_installed, photos_in
+from batch_work import Copying, dies_at_once, do_locally, not_installed, photos_in
 
 from roundview.batch.local import LocalEngine, free_cores
 from roundview.batch.manifest import Manifest
@@ -61,3 +63,21 @@ def test_somebody_must_work() -> None:
     assert free_cores() >= 1
     with pytest.raises(ValueError, match="count"):
         LocalEngine(dies_at_once, count=0)
+
+
+def test_a_worker_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    log, tasks = tmp_path / "log", photos_in(tmp_path, a="slow")
+    process = multiprocessing.get_context("spawn").Process
+    coordinator = process(target=do_locally, args=(Copying(log), tasks))
+    coordinator.start()
+    _wait_for("began a.png", log)
+    coordinator.kill()
+    coordinator.join()
+    _wait_for("gave up a.png", log)
+
+
+def _wait_for(line: str, log: Path) -> None:
+    last = time.monotonic() + 50
+    while not (log.is_file() and line in log.read_text().splitlines()):
+        assert time.monotonic() < last, f"no line {line!r} came"
+        time.sleep(0.02)

@@ -10,6 +10,7 @@ again, three times each at most, before they may end.
 import argparse
 import hashlib
 import json
+import math
 import multiprocessing
 import random
 import shutil
@@ -40,7 +41,9 @@ class Tally:
     seconds: float = 0.0
 
 
-def kill_often(name: str, kills: int, folder: Path, *, seed: int = 0) -> Tally:
+def kill_often(
+    name: str, kills: int, folder: Path, *, seed: int = 0, seconds: float = math.inf
+) -> Tally:
     """Kill a victim so many times and compare what it leaves in the end.
 
     Args:
@@ -48,14 +51,16 @@ def kill_often(name: str, kills: int, folder: Path, *, seed: int = 0) -> Tally:
         kills: How many processes are killed.
         folder: Where runs take place; emptied before each.
         seed: Of the moments.
+        seconds: No run is begun after so long, even if there were fewer kills.
     """
+    last = time.monotonic() + seconds
     rng, tally = random.Random(f"{name} {seed}"), Tally()
     _run(name, _emptied(folder / "warm"), None)  # Compiled kernels are cached from here on.
     begin = time.monotonic()
     _run(name, _emptied(folder / "whole"), None)
     tally.seconds = round(time.monotonic() - begin, 3)
     wanted = _results(name, folder / "whole")
-    while tally.kills < kills:
+    while tally.kills < kills and time.monotonic() < last:
         run = _emptied(folder / "run")
         for _ in range(min(3, kills - tally.kills)):
             code = _run(name, run, rng.uniform(0.0, tally.seconds))
@@ -109,13 +114,17 @@ def main() -> None:
     options = argparse.ArgumentParser(description="Kill runs at random moments.")
     options.add_argument("--kills", type=int, default=200, help="of each victim")
     options.add_argument("--victims", default=",".join(VICTIMS), help="comma-separated")
+    options.add_argument("--seed", type=int, default=0, help="of the moments")
+    options.add_argument("--seconds", type=float, default=math.inf, help="for each victim")
     options.add_argument("-o", "--output", type=Path, required=True)
     asked = options.parse_args()
     report = {}
     asked.output.mkdir(parents=True, exist_ok=True)
     for name in asked.victims.split(","):
         with tempfile.TemporaryDirectory() as folder:
-            report[name] = vars(kill_often(name, asked.kills, Path(folder)))
+            report[name] = vars(
+                kill_often(name, asked.kills, Path(folder), seed=asked.seed, seconds=asked.seconds)
+            )
         (asked.output / "killing.json").write_text(json.dumps(report, indent=1))
         print(name, json.dumps(report[name]), flush=True)  # noqa: T201  a script tells what it did
     raise SystemExit(any(tally["differ"] for tally in report.values()))

@@ -7,6 +7,7 @@ fails only the task it had; another takes its place.
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -166,6 +167,7 @@ def _serve(pipe: Connection, build: Build, threads: int) -> None:
     # Ctrl-C reaches the whole group of processes; the one that started this decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         try:
             use_threads(threads)
@@ -178,3 +180,18 @@ def _serve(pipe: Connection, build: Build, threads: int) -> None:
             pipe.send(work(pipe.recv()))
     except (EOFError, ConnectionError, KeyboardInterrupt):
         return  # Whoever started this is gone, or wants it gone.
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of the process that started this one, then end this one; runs in a thread.
+
+    A worker in the middle of a task would work on for nobody, while the same batch, begun again,
+    does that task once more in the same folder.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_PATIENCE_SECONDS)
+    os._exit(1)
