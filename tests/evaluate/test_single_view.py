@@ -11,14 +11,17 @@ from roundview.evaluate.nvs import Candidate
 from roundview.evaluate.protocol import NvsProtocol
 from roundview.evaluate.single_view import (
     PhotoFile,
+    RecipeAssets,
+    SavedAssets,
     SingleViewMeasure,
     evaluate_single_view,
     find_photos,
 )
-from roundview.export.files import write_png
+from roundview.export.files import write_json, write_png
+from roundview.export.glb import save_glb
 from roundview.image import Foreground, Image
 from roundview.loaders import Loaded
-from roundview.mesh import Asset
+from roundview.mesh import Asset, centred
 from roundview.models import StageRunner
 from roundview.recipes.im3d import DRAFT, Im3d, Im3dModels
 from roundview.segment import matte_from_alpha
@@ -50,7 +53,7 @@ def of_the_block(
 def measure(judges: Judges) -> SingleViewMeasure:
     models = Im3dModels(matte_from_alpha, KnowingOrbit(block()), KnownElevation(10.0))
     candidate = Candidate(Loaded(models, (), "weights"), DRAFT)
-    return SingleViewMeasure(candidate, judges, NvsProtocol(size_px=64, views=4))
+    return SingleViewMeasure(RecipeAssets(candidate), judges, NvsProtocol(size_px=64, views=4))
 
 
 def test_the_right_asset_looks_like_its_photo_and_another_does_not(
@@ -85,6 +88,40 @@ def test_without_the_users_networks_their_marks_are_missing(
     changed = replace(photo, read=lambda: photo_of(block(0.2), size_px=64))
     again = evaluate_single_view([changed], measure(Judges(MeanColour())), tmp_path)
     assert again["mean"] != found["mean"]
+
+
+def test_assets_that_were_written_get_the_marks_that_a_run_would(tmp_path: Path) -> None:
+    block_photo = photo_of(block(), size_px=64)
+    mesh, scale, shift = centred(block())
+    notes = {
+        "photo_elevation_deg": 10.0,
+        "world_from_fitted": {"scale": scale, "shift": shift.tolist()},
+    }
+    record = {"recipe": "hi3d", "settings": {"photo_px": 64}, "notes": notes, "seconds_total": 7.5}
+    record |= {"network_calls": {"views": 3, "depth": 1}, "identity": "one"}
+    made = tmp_path / "made" / "block"
+    save_glb(mesh, made / "asset.glb")
+    write_json(made / "record.json", record)
+    source = SavedAssets(tmp_path / "made", matte_from_alpha)
+    photo = PhotoFile("block.png", lambda: block_photo)
+    saved = SingleViewMeasure(source, Judges(MeanColour()), NvsProtocol(size_px=64, views=4))
+    found = evaluate_single_view([photo], saved, tmp_path / "marks")
+    row = found["objects"][0]["rows"]["reference"]
+    assert row["psnr"] > 25
+    assert (row["seconds"], row["network_calls"]) == (7.5, 4.0)
+    assert found["recipe"] == "hi3d"
+    # Another asset in its place is measured anew.
+    save_glb(centred(block(0.2))[0], made / "asset.glb")
+    write_json(made / "record.json", record | {"identity": "two"})
+    again = evaluate_single_view([photo], saved, tmp_path / "marks")
+    assert again["objects"][0]["rows"]["reference"]["psnr"] < row["psnr"]
+
+
+def test_assets_without_a_record_are_told(tmp_path: Path) -> None:
+    write_json(tmp_path / "block" / "record.json", {"recipe": "im3d"})
+    source = SavedAssets(tmp_path, matte_from_alpha)
+    with pytest.raises(ValueError, match="no record of `roundview make`"):
+        source("block.png", photo_of(block(), size_px=64), lambda _: None)
 
 
 def test_photos_are_found_by_their_names(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ..data.objects import ObjectFile
     from ..evaluate.jobs import Workers
     from ..evaluate.keeping import Measure
+    from ..weights import Card
 
 Data = Annotated[Path, typer.Option(help="Folder or zip of GLB files.")]
 Objects = Annotated[
@@ -297,6 +298,10 @@ def single_view(  # noqa: PLR0913  typer reads the options from the signature
     data: Annotated[Path, typer.Option(help="Folder of photographs.")],
     output: Output,
     recipe: Recipe = "im3d",
+    assets: Annotated[
+        Path | None,
+        typer.Option(help="Folder of folders that `make` or `batch` wrote, instead."),
+    ] = None,
     weights: Weights = None,
     size: Size = 256,
     quality: QualityOption = Quality.standard,
@@ -322,18 +327,26 @@ def single_view(  # noqa: PLR0913  typer reads the options from the signature
     from ..evaluate.judges import load_judges  # noqa: PLC0415
     from ..evaluate.nvs import Candidate  # noqa: PLC0415
     from ..evaluate.protocol import NvsProtocol  # noqa: PLC0415
-    from ..loaders.parts import Wanted  # noqa: PLC0415
+    from ..loaders.parts import Wanted, load_matte  # noqa: PLC0415
     from ..methods import method_of  # noqa: PLC0415
+    from ..pipeline import adapted  # noqa: PLC0415
 
-    method = method_of(recipe)
     photos = protocols.find_photos(data)
     judges = load_judges(
         deep_features=True, lpips_alex=lpips_alex, lpips_vgg=lpips_vgg, clip=clip, vgg19=vgg19
     )
-    settings = replace(method.settings(quality), photo_elevation_deg=elevation_deg)
     wanted = Wanted(weights, photo_elevation_deg=elevation_deg, device=str(device))
-    candidate = Candidate(method.load(wanted), settings, recipe=recipe, seed=seed)
-    measure = protocols.SingleViewMeasure(candidate, judges, NvsProtocol(size_px=size))
+    cards: list[Card] = []
+    if assets is not None:
+        source = protocols.SavedAssets(assets, load_matte(wanted, cards), cards)
+    else:
+        method = method_of(recipe)
+        settings = replace(method.settings(quality), photo_elevation_deg=elevation_deg)
+        loaded = method.load(wanted)
+        fitting = adapted(settings, loaded.asks)
+        candidate = Candidate(loaded, fitting, recipe=recipe, seed=seed)
+        source = protocols.RecipeAssets(candidate)
+    measure = protocols.SingleViewMeasure(source, judges, NvsProtocol(size_px=size))
     with told(quiet=quiet, as_json=as_json) as listener:
         results = protocols.evaluate_single_view(photos, measure, output, listener=listener)
         _conclude(results, output, listener)

@@ -25,6 +25,7 @@ from ..mesh import Asset, Mesh
 from ..methods import Method, method_of
 from ..metrics import matte_iou
 from ..models import Report, StageRunner
+from ..pipeline import adapted
 from ..stages import Listener, seeded
 from ..views import Views
 from ..weights import for_record
@@ -133,7 +134,8 @@ def load_measure(
         weights, use_matte=False, photo_elevation_deg=settings.photo_elevation_deg, device=device
     )
     loaded = method_of(recipe).load(wanted)
-    candidate = Candidate(loaded, settings, recipe=recipe, seed=seed, with_recipe=with_recipe)
+    fitting = adapted(settings, loaded.asks)
+    candidate = Candidate(loaded, fitting, recipe=recipe, seed=seed, with_recipe=with_recipe)
     return NvsMeasure(candidate, protocol, judges())
 
 

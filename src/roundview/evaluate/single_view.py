@@ -5,8 +5,8 @@ the photograph from where it was taken, and do its other sides look as if of the
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePath
 from statistics import fmean
 from typing import Any
 
@@ -14,13 +14,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..image import Image, composite
+from ..export.files import read_json
+from ..export.glb import load_glb
+from ..image import Foreground, Image, composite
+from ..mesh import Mesh
 from ..metrics import psnr, ssim
-from ..models import Report
+from ..models import Matte, Report
 from ..photo import load_image
+from ..recipes.framing import framed_subject
 from ..stages import Listener, seeded
 from ..surface.raster import render_mesh
-from ..weights import for_record
+from ..weights import Card, for_record
 from .judges import Judges
 from .keeping import Measured, measure_each
 from .marks import mean_rows
@@ -59,48 +63,148 @@ def find_photos(folder: Path) -> list[PhotoFile]:
 
 
 @dataclass(frozen=True, eq=False)
-class SingleViewMeasure:
-    """Makes an asset of each photograph, and lets the judges compare it with the photograph."""
+class Made:
+    """An asset as the judges need it.
+
+    Attributes:
+        subject: The photograph, cut out and framed.
+        mesh: In the frame that the photograph was seen in.
+        elevation_deg: What the photograph was taken to be from.
+        spent: What it cost.
+    """
+
+    subject: Foreground
+    mesh: Mesh
+    elevation_deg: float
+    spent: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class RecipeAssets:
+    """Runs a recipe on each photograph."""
 
     candidate: Candidate
-    judges: Judges
-    protocol: NvsProtocol = NvsProtocol()  # noqa: RUF009  a frozen value
 
-    def facts(self) -> dict[str, Any]:
-        """Say in plain values what is measured, and how."""
-        candidate = self.candidate
-        return {
-            "protocol": asdict(self.protocol),
-            "recipe": asdict(candidate.settings),
-            "judges": list(self.judges.names),
-            "seed": candidate.seed,
-            "models": candidate.loaded.identity,
-            "torch": torch.__version__,
-        }
+    @property
+    def recipe(self) -> str:
+        """The method."""
+        return self.candidate.recipe
 
-    def __call__(self, name: str, photo: Image, report: Report) -> Measured:
-        """Measure one photograph."""
+    @property
+    def cards(self) -> Sequence[Card]:
+        """Those of the recipe's networks."""
+        return self.candidate.loaded.cards
+
+    def __call__(self, name: str, photo: Image, report: Report) -> Made:
+        """Make the asset of one photograph."""
         del name
-        candidate, protocol = self.candidate, self.protocol
+        candidate = self.candidate
         stages = WatchedStages({}, report=report, expected=7)
         with costs(candidate.loaded.counted) as spent:
             asset = candidate.method.run(
                 photo, candidate.loaded.models, seeded(candidate.seed), candidate.settings, stages
             )
-        elevation_deg = stages.notes["photo_elevation_deg"]
-        subject = stages.results["matte"].resized((protocol.size_px, protocol.size_px))
+        return Made(
+            stages.results["matte"],
+            unmoved(asset.mesh, stages.notes["world_from_fitted"]),
+            float(stages.notes["photo_elevation_deg"]),
+            dict(spent),
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Say what makes the assets."""
+        candidate = self.candidate
+        return {
+            "recipe": asdict(candidate.settings),
+            "seed": candidate.seed,
+            "models": candidate.loaded.identity,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class SavedAssets:
+    """Takes what `roundview make` or `roundview batch` has written: `FOLDER/PHOTO/asset.glb`.
+
+    What an asset cost is what its record says. The photograph is cut out as the recipe did it,
+    which a mask painted by the user (`--mask`) is not.
+
+    Attributes:
+        folder: Of folders named like the photographs, without their suffix.
+        matte: Cuts out the subject.
+    """
+
+    folder: Path
+    matte: Matte
+    cards: Sequence[Card] = field(default=())
+
+    @property
+    def recipe(self) -> str:
+        """The method, if all assets are of one."""
+        found = {read_json(path).get("recipe") for path in self._records()}
+        return str(found.pop()) if len(found) == 1 else "folders"
+
+    def __call__(self, name: str, photo: Image, report: Report) -> Made:
+        """Read the asset of one photograph.
+
+        Raises:
+            ValueError: If there is none, or its record does not say where the photograph was seen
+                from.
+        """
+        made = self.folder / PurePath(name).stem
+        record = read_json(made / "record.json")
+        try:
+            notes, settings = record["notes"], record["settings"]
+            moved, elevation_deg = notes["world_from_fitted"], float(notes["photo_elevation_deg"])
+            photo_px = int(settings["photo_px"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{made / 'record.json'} is no record of `roundview make`") from error
+        subject = framed_subject(photo, self.matte, photo_px=photo_px)
+        mesh = unmoved(load_glb(made / "asset.glb"), moved)
+        report(1.0)
+        return Made(subject, mesh, elevation_deg, _spent(record))
+
+    def facts(self) -> dict[str, Any]:
+        """Say where the assets come from, and what made each."""
+        made = {path.parent.name: read_json(path).get("identity") for path in self._records()}
+        return {"folder": str(self.folder), "made": made}
+
+    def _records(self) -> list[Path]:
+        return sorted(self.folder.glob("*/record.json"))
+
+
+@dataclass(frozen=True, eq=False)
+class SingleViewMeasure:
+    """Lets the judges compare an asset of each photograph with the photograph."""
+
+    source: RecipeAssets | SavedAssets
+    judges: Judges
+    protocol: NvsProtocol = NvsProtocol()  # noqa: RUF009  a frozen value
+
+    def facts(self) -> dict[str, Any]:
+        """Say in plain values what is measured, and how."""
+        return {
+            "protocol": asdict(self.protocol),
+            "judges": list(self.judges.names),
+            "torch": torch.__version__,
+            **self.source.facts(),
+        }
+
+    def __call__(self, name: str, photo: Image, report: Report) -> Measured:
+        """Measure one photograph."""
+        protocol = self.protocol
+        made = self.source(name, photo, report)
+        subject = made.subject.resized((protocol.size_px, protocol.size_px))
         wanted = as_written(composite(subject.rgb, subject.alpha, (1.0, 1.0, 1.0)))[None]
-        mesh = unmoved(asset.mesh, stages.notes["world_from_fitted"])
         drawn = as_written(
             render_mesh(
-                mesh,
-                protocol.cameras(elevation_deg),
+                made.mesh,
+                protocol.cameras(made.elevation_deg),
                 supersample=protocol.supersample,
                 geometry=False,
             ).rgb
         )
         rows = {
-            "reference": self._reference(drawn[:1], wanted) | spent,
+            "reference": self._reference(drawn[:1], wanted) | made.spent,
             "novel": self._novel(drawn[1:], wanted),
             "copy": self._novel(wanted, wanted),
         }
@@ -109,7 +213,7 @@ class SingleViewMeasure:
                 key: {mark: round(value, 5) for mark, value in marks.items()}
                 for key, marks in rows.items()
             },
-            "photo_elevation_deg": round(float(elevation_deg), 3),
+            "photo_elevation_deg": round(made.elevation_deg, 3),
             "strip": ["the photo, and the mesh from its other sides"],
         }
         return Measured(entry, strip_png([torch.cat([wanted, drawn[1:]])]))
@@ -153,8 +257,8 @@ def evaluate_single_view(
     entries = measure_each(photos, measure, directory, listener)
     return {
         "protocol": NAME,
-        "recipe": measure.candidate.recipe,
-        "weights": [for_record(card) for card in measure.candidate.loaded.cards],
+        "recipe": measure.source.recipe,
+        "weights": [for_record(card) for card in measure.source.cards],
         "alignment": "none",
         "settings": measure.facts(),
         "main": "reference",
@@ -162,3 +266,14 @@ def evaluate_single_view(
         "objects": entries,
         "mean": mean_rows(entries, LABELS),
     }
+
+
+def _spent(record: dict[str, Any]) -> dict[str, float]:
+    """Take from a record what `costs` measures."""
+    spent = {"seconds": float(record.get("seconds_total", 0.0))}
+    calls = record.get("network_calls")
+    if isinstance(calls, dict):
+        spent["network_calls"] = float(sum(calls.values()))
+    if record.get("peak_memory_mb"):
+        spent["peak_memory_mb"] = float(record["peak_memory_mb"])
+    return spent
