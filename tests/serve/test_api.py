@@ -85,6 +85,25 @@ def test_a_photo_becomes_files(client: TestClient) -> None:
     assert client.get("/api/jobs").json()["jobs"][0]["id"] == job["id"]
 
 
+def test_a_job_is_made_again_with_other_settings(client: TestClient) -> None:
+    first = post(client, seed=2, quality="draft").json()
+    until(client, first["id"], "failed")
+    at = f"/api/jobs/{first['id']}/again"
+    again = client.post(at, data={"settings": '{"seed": 0, "quality": "draft"}'})
+    assert again.status_code == 202
+    assert again.headers["location"] == f"/api/jobs/{again.json()['id']}"
+    done = until(client, again.json()["id"], "done")
+    assert done["settings"]["seed"] == 0
+    assert client.get(done["photo"]).content == b"a picture"
+    third = client.post(at, data={"settings": '{"seed": 5, "quality": "draft"}'}).json()
+    assert [stage["name"] for stage in third["expected"]] == ["matte", "draw"]
+    until(client, third["id"], "done")
+    took = client.get("/api/options").json()["took"]
+    assert [(one["recipe"], one["quality"]) for one in took] == [("im3d", "draft")]
+    assert client.post(at, data={"settings": '{"seed": -1}'}).status_code == 422
+    assert client.post("/api/jobs/0123456789abcdef/again").status_code == 404
+
+
 @pytest.mark.parametrize(
     ("seed", "reason"), [(1, "its worker was ended by SIGKILL"), (2, "photo: no object found")]
 )

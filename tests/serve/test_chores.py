@@ -10,7 +10,9 @@ from PIL import Image as PilImage
 
 from roundview.export.files import write_png
 from roundview.export.glb import save_glb
-from roundview.serve.chores import answer, check, export, matte, ready
+from roundview.image import Foreground
+from roundview.serve.chores import answer, check, export, matte, picture, ready
+from roundview.stages import FOLDER, Stages, seeded
 
 
 @pytest.fixture
@@ -59,6 +61,18 @@ def test_assets_are_converted_and_what_has_parts_is_zipped(tmp_path: Path) -> No
     with zipfile.ZipFile(tmp_path / "exports" / "views.zip") as archive:
         assert archive.namelist() == ["000.png"]
         assert archive.testzip() is None
+
+
+def test_the_newest_stage_of_a_job_is_drawn(tmp_path: Path) -> None:
+    assert answer({"chore": "picture", "arguments": [str(tmp_path), "x"]}) == {"result": False}
+    seen = photo_of(block())
+    assert seen.alpha is not None
+    subject = Foreground(seen.rgb, seen.alpha)
+    run = Stages(seeded(0), directory=tmp_path / FOLDER)
+    run("matte", lambda _: subject)
+    assert picture(str(tmp_path), str(tmp_path / "stage.png"))
+    with PilImage.open(tmp_path / "stage.png") as drawn:
+        assert (drawn.mode, drawn.size) == ("RGBA", (128, 128))
 
 
 def test_errors_are_answers(tmp_path: Path) -> None:

@@ -37,6 +37,23 @@ def test_an_accepted_job_has_its_files_and_waits(idle: Desk) -> None:
     assert folder.thumbnail.exists()
 
 
+def test_a_job_is_made_again_from_the_photo_and_the_mask_of_another(idle: Desk) -> None:
+    job = asyncio.run(idle.take_in(io.BytesIO(b"photo"), io.BytesIO(b"mask"), {"seed": 0}))
+    idle.limits = dataclasses.replace(LIMITS, queued=9)
+    again = asyncio.run(idle.again(job, {"seed": 1}))
+    folder = idle.folders.of(again.id)
+    assert (again.settings, again.state) == ({"seed": 1}, QUEUED)
+    assert folder.photo.read_bytes() == b"photo"
+    assert folder.mask.read_bytes() == b"mask"
+    assert folder.thumbnail.exists()
+    whole = asyncio.run(idle.again(again, {"seed": 2, "no_matte": True}))
+    assert not idle.folders.of(whole.id).mask.exists()
+    idle.folders.remove(idle.folders.of(job.id))
+    with pytest.raises(FileNotFoundError):
+        asyncio.run(idle.again(job, {"seed": 3}))
+    assert len(idle.store.latest(9)) == 3
+
+
 def test_a_refused_photo_leaves_nothing_and_names_no_folder(idle: Desk, tmp_path: Path) -> None:
     with pytest.raises(ChoreError, match=r"^photo: is not a picture"):
         take_in(idle, b"bad")

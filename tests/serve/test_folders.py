@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,9 +47,14 @@ def test_the_preview_follows_the_pictures_of_the_work(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
     assert folder.live_picture() is None
     folder.output.mkdir()
-    for name in ("progress.png", "preview.png"):
-        (folder.output / name).touch()
-        assert folder.live_picture() == folder.output / name
+    pictures = [folder.stage_picture, folder.output / "progress.png", folder.output / "preview.png"]
+    for moment, path in enumerate(pictures, start=1):
+        path.touch()
+        os.utime(path, (moment, moment))
+        assert folder.live_picture() == path
+    (folder.output / "preview.png").unlink()
+    os.utime(folder.stage_picture, (9, 9))
+    assert folder.live_picture() == folder.stage_picture
 
 
 def test_the_oldest_jobs_go_first_when_space_is_short(tmp_path: Path, store: JobStore) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,38 @@ def test_a_file_that_ends_the_process_ends_nothing_else(
         asyncio.run(quick.ask("check", photo(tmp_path, content), None, "x"))
     good = photo(tmp_path, b"good")
     assert asyncio.run(quick.ask("check", good, None, str(tmp_path / "t")))["width"] == 64
+
+
+def until_there(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_what_is_offered_is_done_when_there_is_nothing_else(tmp_path: Path, quick: Helper) -> None:
+    path = photo(tmp_path, b"good")
+    quick.offer("check", path, None, str(tmp_path / "first"))
+    until_there(tmp_path / "first")
+
+    async def with_another() -> None:
+        asked = asyncio.ensure_future(quick.ask("check", path, None, str(tmp_path / "asked")))
+        await asyncio.sleep(0)
+        quick.offer("check", path, None, str(tmp_path / "left out"))
+        await asked
+
+    asyncio.run(with_another())
+    quick.offer("check", photo(tmp_path, b"bad"), None, "x")  # Nobody hears that it failed.
+    asyncio.run(quick.ask("check", photo(tmp_path, b"good"), None, str(tmp_path / "last")))
+    assert (tmp_path / "last").exists()
+    assert not (tmp_path / "left out").exists()
+
+
+def test_nothing_is_offered_to_a_helper_that_was_stopped(tmp_path: Path) -> None:
+    stopped = helper()
+    stopped.stop()
+    stopped.offer("check", photo(tmp_path, b"good"), None, str(tmp_path / "t"))
+    assert not (tmp_path / "t").exists()
 
 
 def test_more_than_it_can_do_is_refused(tmp_path: Path, quick: Helper) -> None:

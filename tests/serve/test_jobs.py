@@ -50,6 +50,21 @@ def test_jobs_are_taken_in_the_order_they_came(store: JobStore) -> None:
     assert store.take() is None
 
 
+def test_the_last_job_of_a_kind_says_how_the_next_may_go(store: JobStore) -> None:
+    kinds = [("im3d", "draft"), ("im3d", "draft"), ("hi3d", "draft"), ("im3d", "high")]
+    jobs = [
+        store.add(new_id(), {"recipe": recipe, "quality": quality}, queued_at_most=9)
+        for recipe, quality in kinds
+    ]
+    assert store.last_like({"recipe": "im3d", "quality": "draft"}) is None
+    for job in jobs[:3]:
+        store.end(job.id, DONE)
+    store.end(jobs[3].id, FAILED)
+    for kind, expected in ((kinds[0], jobs[1]), (kinds[2], jobs[2]), (kinds[3], None)):
+        found = store.last_like({"recipe": kind[0], "quality": kind[1], "seed": 5})
+        assert (found and found.id) == (expected and expected.id)
+
+
 def test_the_queue_is_bounded_and_running_jobs_do_not_count(store: JobStore) -> None:
     for _ in range(3):
         added(store)

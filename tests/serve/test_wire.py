@@ -6,7 +6,7 @@ from serve_fakes import made_folder
 
 from roundview.serve.folders import JobFolder
 from roundview.serve.jobs import DONE, JobStore, new_id
-from roundview.serve.wire import JobSettings, told
+from roundview.serve.wire import JobSettings, times, told
 
 
 def test_the_defaults_are_those_of_the_command() -> None:
@@ -36,6 +36,27 @@ def test_the_defaults_are_those_of_the_command() -> None:
 def test_what_is_no_setting_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         JobSettings.model_validate(wrong)
+
+
+def test_a_job_tells_how_the_last_one_of_its_kind_went(tmp_path: Path) -> None:
+    store, folder = JobStore(tmp_path), JobFolder(tmp_path)
+    settings = JobSettings(quality="draft").model_dump()
+    first = store.add(new_id(), settings, queued_at_most=1)
+    assert told(first, folder, store).expected == []
+    store.take()
+    stages = [{"name": "matte", "seconds": 0.5, "resumed": False}]
+    store.progress(first.id, "matte", 1.0, stages)
+    store.end(first.id, DONE)
+    second = store.add(new_id(), settings, queued_at_most=1)
+    expected = told(second, folder, store).expected
+    ended = store.get(first.id)
+    assert ended is not None
+    assert told(ended, folder, store).expected == []
+    took = times(store)
+    store.close()
+    assert [(stage.name, stage.seconds) for stage in expected] == [("matte", 0.5)]
+    assert [(one.recipe, one.quality) for one in took] == [("im3d", "draft")]
+    assert 0 <= took[0].seconds < 60
 
 
 def test_a_done_job_tells_its_files(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ class Shop:
     store: JobStore
     folders: Folders
     made: Path
+    staged: list[Job] = dataclasses.field(default_factory=list)
     ended: list[Job] = dataclasses.field(default_factory=list)
     workers: list[Workers] = dataclasses.field(default_factory=list)
 
@@ -39,7 +40,12 @@ class Shop:
         bounds = dataclasses.replace(Limits(threads=1), **limits)
         command = stand_in(self.made)
         workers = Workers(
-            self.store, self.folders, bounds, command=command, ended=self.ended.append
+            self.store,
+            self.folders,
+            bounds,
+            command=command,
+            staged=self.staged.append,
+            ended=self.ended.append,
         )
         workers.start()
         self.workers.append(workers)
@@ -89,6 +95,7 @@ def test_a_job_runs_to_its_end(shop: Shop) -> None:
         ("matte", 0.25),
         ("draw", 1.5),
     ]
+    assert [staged.id for staged in shop.staged] == [job.id, job.id]
     assert (shop.folders.of(job.id).output / "asset.glb").exists()
 
 

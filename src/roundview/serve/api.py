@@ -25,6 +25,7 @@ from .wire import (
     JobTold,
     OptionsTold,
     Problem,
+    times,
     told,
 )
 
@@ -99,6 +100,28 @@ async def add_job(
         raise refused(error, desk) from None
     response.headers["location"] = f"/api/jobs/{job.id}"
     return told(job, desk.folders.of(job.id), desk.store)
+
+
+@router.post(
+    "/api/jobs/{id}/again",
+    status_code=202,
+    response_model=JobTold,
+    responses=_MISSING,
+    tags=["jobs"],
+)
+async def make_again(
+    desk: TheDesk, job: TheJob, response: Response, settings: SettingsText = "{}"
+) -> JobTold:
+    """Accept a job with the photo and the painted matte of another, with other settings."""
+    wanted = settings_from(settings)
+    try:
+        again = await desk.again(job, wanted.model_dump())
+    except (QueueFullError, NoSpaceError) as error:
+        raise refused(error, desk) from None
+    except FileNotFoundError:
+        raise HTTPException(404, "the photo of that job was removed") from None
+    response.headers["location"] = f"/api/jobs/{again.id}"
+    return told(again, desk.folders.of(again.id), desk.store)
 
 
 @router.get("/api/jobs", response_model=JobsTold, tags=["jobs"])
@@ -223,6 +246,7 @@ def get_options(desk: TheDesk) -> OptionsTold:
         qualities=list(QUALITIES),
         upload_bytes=desk.limits.upload_bytes,
         formats=_FORMATS,
+        took=times(desk.store),
     )
 
 

@@ -30,7 +30,13 @@ def main() -> None:
 
 def answer(asked: dict[str, Any]) -> dict[str, Any]:
     """Do one chore; what goes wrong becomes its answer."""
-    chores = {"ready": ready, "check": check, "matte": matte, "export": export}
+    chores = {
+        "ready": ready,
+        "check": check,
+        "matte": matte,
+        "export": export,
+        "picture": picture,
+    }
     try:
         return {"result": chores[asked["chore"]](*asked["arguments"])}
     except ValueError as error:
@@ -80,6 +86,21 @@ def matte(photo: str, picture: str) -> None:
 
     alpha = load_matte(Wanted(), [])(load_image(photo)).alpha
     write_png(picture, alpha[..., None])
+
+
+def picture(output: str, target: str) -> bool:
+    """Draw what the newest stage of a running job gave; tells whether there was anything to draw.
+
+    Raises:
+        ValueError: If what the stage kept cannot be read.
+    """
+    from ..export.files import write_png  # noqa: PLC0415
+    from .pictures import newest_result, picture_of  # noqa: PLC0415  imports torch
+
+    drawn = picture_of(newest_result(Path(output)))
+    if drawn is not None:
+        write_png(target, drawn)
+    return drawn is not None
 
 
 def export(source: str, target: str) -> None:

@@ -1,6 +1,7 @@
 """The desk where jobs are taken in, looked after and given out: everything but HTTP."""
 
 import asyncio
+import shutil
 import threading
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -62,6 +63,7 @@ class Desk:
             self.folders,
             limits,
             command=command or make_command(limits),
+            staged=self._draw,
             ended=self._after,
         )
         self.stopping = threading.Event()
@@ -100,6 +102,27 @@ class Desk:
                 await asyncio.to_thread(_copy, mask, folder.mask)
             painted = None if mask is None else str(folder.mask)
             await self._done(folder, "check", str(folder.photo), painted, str(folder.thumbnail))
+            return await asyncio.to_thread(self._accept, id, settings)
+        finally:
+            self.folders.remove(folder)
+
+    async def again(self, job: Job, settings: dict[str, object]) -> Job:
+        """Accept a job with the photo of another, and with its mask if it had one.
+
+        Raises:
+            QueueFullError: If enough jobs wait.
+            NoSpaceError: If the disk is too full.
+            FileNotFoundError: If the other job was removed meanwhile.
+        """
+        self._check_room()
+        id, there = new_id(), self.folders.of(job.id)
+        folder = self.folders.incoming(id)
+        try:
+            wanted = {there.photo: folder.photo, there.thumbnail: folder.thumbnail}
+            if there.mask.is_file() and not settings.get("no_matte"):
+                wanted[there.mask] = folder.mask
+            for source, target in wanted.items():
+                await asyncio.to_thread(shutil.copyfile, source, target)
             return await asyncio.to_thread(self._accept, id, settings)
         finally:
             self.folders.remove(folder)
@@ -170,6 +193,11 @@ class Desk:
                 raise
         self.workers.notify()
         return job
+
+    def _draw(self, job: Job) -> None:
+        """Have what a stage gave drawn for those who watch."""
+        folder = self.folders.of(job.id)
+        self.helper.offer("picture", str(folder.output), str(folder.stage_picture))
 
     def _after(self, job: Job) -> None:
         """Look after a job that ended, or that waits again."""

@@ -66,10 +66,19 @@ class JobFolder:
         """What it said on stderr."""
         return self.path / "log.txt"
 
+    @property
+    def stage_picture(self) -> Path:
+        """What the last stage gave, drawn."""
+        return self.path / "stage.png"
+
     def live_picture(self) -> Path | None:
         """Find the newest picture of the result: the preview, or how far the work has come."""
-        pictures = (self.output / "preview.png", self.output / "progress.png")
-        return next((path for path in pictures if path.is_file()), None)
+        preview = self.output / "preview.png"
+        if preview.is_file():
+            return preview
+        dated = {path: _moment(path) for path in (self.output / "progress.png", self.stage_picture)}
+        newest = max(dated, key=lambda path: dated[path])
+        return newest if dated[newest] else None
 
     def names(self) -> list[str]:
         """List the files that can be had: those written, and those that can be made of them."""
@@ -159,6 +168,14 @@ class Folders:
                 self.remove(folder)
                 gone.append(job)
         return gone
+
+
+def _moment(path: Path) -> int:
+    """When a file was written, nanoseconds; 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _size(path: Path) -> int:

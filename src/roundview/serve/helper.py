@@ -43,6 +43,7 @@ class Helper:
         self._command = command or [sys.executable, "-m", "roundview.serve.chores"]
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="helper")
         self._waiting = 0
+        self._offered = False
         self._done = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -65,11 +66,30 @@ class Helper:
             raise ChoreError(answer["error"])
         return answer["result"]
 
+    def offer(self, chore: str, *arguments: str | None) -> None:
+        """Have a chore done if nobody waits for another; from any thread, and never heard of again.
+
+        For what is only nice to have: it is left out when there is other work, and may fail.
+        """
+        if self._waiting or self._offered:
+            return
+        self._offered = True
+        try:
+            self._thread.submit(self._taken, chore, arguments)
+        except RuntimeError:  # It was stopped meanwhile.
+            self._offered = False
+
     def stop(self) -> None:
         """End the process."""
         self._kill()
         self._thread.shutdown(wait=True, cancel_futures=True)
         self._end()
+
+    def _taken(self, chore: str, arguments: tuple[str | None, ...]) -> None:
+        try:
+            self._asked(chore, arguments)
+        finally:
+            self._offered = False
 
     def _asked(self, chore: str, arguments: tuple[str | None, ...]) -> dict[str, Any]:
         self._start()

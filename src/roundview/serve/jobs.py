@@ -141,6 +141,15 @@ class JobStore:
         took = [job.ended - job.started for job in jobs if job.ended and job.started]
         return sum(took) / len(took) if took else 60.0
 
+    def last_like(self, settings: dict[str, Any]) -> Job | None:
+        """Give the last job that was done with the same recipe and quality: how this one may go."""
+        found = self._rows(
+            "SELECT * FROM jobs WHERE state = ? AND json_extract(settings, '$.recipe') = ?"
+            " AND json_extract(settings, '$.quality') = ? ORDER BY number DESC LIMIT 1",
+            *(DONE, settings.get("recipe"), settings.get("quality")),
+        )
+        return found[0] if found else None
+
     def take(self) -> Job | None:
         """Give the oldest waiting job to a worker."""
         with self._guard:

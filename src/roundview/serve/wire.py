@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ..recipes import RECIPES
 from .folders import JobFolder
-from .jobs import DONE, QUEUED, Job, JobStore
+from .jobs import DONE, QUEUED, RUNNING, Job, JobStore
 
 QUALITIES = ("draft", "standard", "high")
 """Names of qualities, fastest first; every recipe has settings for each."""
@@ -78,6 +78,10 @@ class JobTold(BaseModel):
     stage: str | None = Field(default=None, description="What runs now.")
     fraction: float = Field(description="How much of that stage is done, 0 to 1.")
     stages: list[StageTold] = Field(description="Those that are done.")
+    expected: list[StageTold] = Field(
+        default=[],
+        description="Stages of the last job with this recipe and quality, until this one is over.",
+    )
     ahead: int = Field(default=0, description="Jobs that come first while this one waits.")
     reason: str | None = Field(default=None, description="Why it failed.")
     made: float = Field(description="When it was accepted, seconds of Unix time.")
@@ -89,6 +93,14 @@ class JobTold(BaseModel):
         default=None, description="Where the newest picture of the result is."
     )
     files: list[FileTold] = Field(description="What can be had of a job that is done.")
+
+
+class TookTold(BaseModel):
+    """How long a job took here."""
+
+    recipe: str
+    quality: str
+    seconds: float
 
 
 class JobsTold(BaseModel):
@@ -108,6 +120,9 @@ class OptionsTold(BaseModel):
     qualities: list[str]
     upload_bytes: int
     formats: list[str] = Field(description="Of photographs.")
+    took: list[TookTold] = Field(
+        description="What the last job of each recipe and quality took on this server."
+    )
 
 
 class HealthTold(BaseModel):
@@ -123,14 +138,28 @@ def told(job: Job, folder: JobFolder, store: JobStore) -> JobTold:
     """Say where a job stands."""
     at = f"/api/jobs/{job.id}"
     picture = folder.live_picture()
+    like = store.last_like(job.settings) if job.state in (QUEUED, RUNNING) else None
     facts: dict[str, Any] = {
         "ahead": store.ahead_of(job) if job.state == QUEUED else 0,
+        "expected": like.stages if like is not None else [],
         "photo": f"{at}/photo",
         "preview": None if picture is None else f"{at}/preview?v={_moment(picture)}",
         "files": _files(at, folder) if job.state == DONE else [],
     }
     kept = {key: value for key, value in vars(job).items() if key != "attempts"}
     return JobTold(**kept, **facts)
+
+
+def times(store: JobStore) -> list[TookTold]:
+    """Say what the last job of each recipe and quality took."""
+    found = []
+    for recipe in RECIPES:
+        for quality in QUALITIES:
+            job = store.last_like({"recipe": recipe, "quality": quality})
+            if job is not None and job.started and job.ended:
+                seconds = job.ended - job.started
+                found.append(TookTold(recipe=recipe, quality=quality, seconds=seconds))
+    return found
 
 
 def _files(at: str, folder: JobFolder) -> list[FileTold]:

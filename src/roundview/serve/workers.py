@@ -34,7 +34,8 @@ class Workers:
         folders: Where their files are.
         limits: How many run at once, and for how long.
         command: How to run one.
-        ended: Called after each, with the job as it ended.
+        staged: Called after each stage of a job, with the job as it began.
+        ended: Called after each job, with the job as it ended.
     """
 
     def __init__(
@@ -44,10 +45,11 @@ class Workers:
         limits: Limits,
         *,
         command: Command,
+        staged: Callable[[Job], None],
         ended: Callable[[Job], None],
     ) -> None:
         self._store, self._folders, self._limits = store, folders, limits
-        self._command, self._ended = command, ended
+        self._command, self._staged, self._ended = command, staged, ended
         self._wake = threading.Condition()
         self._stopping = False
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -163,6 +165,8 @@ class Workers:
                 continue
             written = time.monotonic()
             self._store.progress(job.id, stage, fraction, stages)
+            if event == "finished":
+                self._staged(job)
 
     def _conclude(self, job: Job, folder: JobFolder, code: int, *, late: bool) -> None:
         if late:
