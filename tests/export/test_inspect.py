@@ -66,6 +66,44 @@ def test_coordinates_outside_the_texture_cover_nothing() -> None:
         uv_overlap(Mesh(mesh.vertices, mesh.faces), size_hw=(16, 16))
 
 
+def shared_texels(mesh: Mesh, size_hw: tuple[int, int]) -> float:
+    """The overlap as it is defined: every texel's centre against every triangle."""
+    h, w = size_hw
+    assert mesh.uv is not None
+    corners = mesh.uv.double()[mesh.faces] * torch.tensor([w, h])
+    y, x = torch.meshgrid(torch.arange(h) + 0.5, torch.arange(w) + 0.5, indexing="ij")
+    count = torch.zeros(h, w)
+    for triangle in corners:
+        sides = []
+        for a, b in zip(triangle, triangle.roll(-1, dims=0), strict=True):
+            slack = 1e-4 * (b - a).abs().sum()
+            side = (b - a)[0] * (y - a[1]) - (b - a)[1] * (x - a[0])
+            sides.append((side > slack).int() - (side < -slack).int())
+        count += torch.stack(sides).sum(dim=0).abs() == 3
+    return float((count > 1).sum() / (count > 0).sum().clamp(min=1))
+
+
+@pytest.mark.parametrize("tiles", [0.3, 1.0, 30.0, 3000.0])
+@pytest.mark.parametrize(("texels", "spans"), [(1 << 20, 200_000), (90, 7)])
+def test_overlap_is_what_it_says_wherever_coordinates_lie(
+    tiles: float, texels: int, spans: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steep, flat and slanted triangles on and off the texture; at once, and in small parts."""
+    monkeypatch.setattr("roundview.export.inspect._BAND_TEXELS", texels)
+    monkeypatch.setattr("roundview.export.inspect._SPANS", spans)
+    rng = torch.Generator().manual_seed(int(tiles))
+    some_overlap = 0
+    for faces in (3, 12, 40):
+        uv = (torch.rand(3 * faces, 2, generator=rng) - 0.4) * tiles
+        uv[::4] = (uv[::4] * 8).round() / 8  # Edges along rows, columns and through centres.
+        uv[1::5, 1] = uv[::5, 1][: len(uv[1::5])]
+        mesh = flat(uv.tolist(), torch.arange(3 * faces).reshape(-1, 3).tolist())
+        expected = shared_texels(mesh, (23, 41))
+        assert uv_overlap(mesh, size_hw=(23, 41)) == pytest.approx(expected, abs=1e-7)
+        some_overlap += expected > 0
+    assert some_overlap
+
+
 @pytest.mark.parametrize("suffix", ["glb", "obj", "ply"])
 def test_a_tetrahedron_is_whole(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"x.{suffix}"

@@ -16,6 +16,9 @@ from .convert import load_any
 
 Json = dict[str, Any]
 
+_BAND_TEXELS = 1 << 20
+_SPANS = 200_000
+"""Texels, and rows of triangles, that `uv_overlap` holds at a time: some 100 MB; chosen by us."""
 _VALIDATE = """
 const [folder, file] = process.argv.slice(1);
 const data = new Uint8Array(require("fs").readFileSync(file));
@@ -91,22 +94,15 @@ def uv_overlap(mesh: Mesh, *, size_hw: tuple[int, int]) -> float:
     if mesh.uv is None:
         raise ValueError("mesh has no texture coordinates")
     h, w = size_hw
-    scale = np.array([w, h], np.float64)
-    corners = mesh.uv.detach().cpu().double().numpy()[mesh.faces.cpu().numpy()] * scale
-    count = np.zeros(h * w, np.int32)
-    low = np.floor(corners.min(axis=1) - 0.5).clip(0, scale).astype(np.int64)
-    high = np.ceil(corners.max(axis=1) + 0.5).clip(0, scale).astype(np.int64)
-    side = (high - low).max(axis=1, initial=0)
-    # Triangles of like size go together, so that no small one pays for a large one's window.
-    bucket = 2 ** np.ceil(np.log2(np.maximum(side, 1))).astype(np.int64)
-    for window in np.unique(bucket):
-        members = np.flatnonzero((bucket == window) & (side > 0))
-        step = max(1, 4_000_000 // int(window) ** 2)
-        for start in range(0, len(members), step):
-            some = members[start : start + step]
-            count += _covered(corners[some], low[some], int(window), size_hw)
-    covered = int((count > 0).sum())
-    return float((count > 1).sum() / covered) if covered else 0.0
+    uv = mesh.uv.detach().cpu().double().numpy()
+    corners = uv[mesh.faces.cpu().numpy()] * np.array([w, h], np.float64)
+    covered = shared = 0
+    band = max(1, _BAND_TEXELS // w)
+    for top in range(0, h, band):
+        count = _covered(corners, (top, min(top + band, h)), w)
+        covered += int((count > 0).sum())
+        shared += int((count > 1).sum())
+    return shared / covered if covered else 0.0
 
 
 def validate_glb(path: Path | str) -> Json | None:
@@ -150,29 +146,77 @@ def validate_glb(path: Path | str) -> Json | None:
     return {**counts, "messages": messages}
 
 
-def _covered(
-    corners: np.ndarray, low: np.ndarray, window: int, size_hw: tuple[int, int]
-) -> np.ndarray:
-    """Count for each texel the triangles that its centre lies strictly inside of."""
-    h, w = size_hw
-    offset = np.stack(np.meshgrid(np.arange(window), np.arange(window)), axis=-1).reshape(-1, 2)
-    texel = low[:, None] + offset
-    centre = texel + 0.5
-    inside_left = np.ones(texel.shape[:2], bool)
-    inside_right = np.ones(texel.shape[:2], bool)
-    for k in range(3):
-        a, b = corners[:, k, None], corners[:, (k + 1) % 3, None]
-        edge = b - a
-        side = edge[..., 0] * (centre[..., 1] - a[..., 1]) - edge[..., 1] * (
-            centre[..., 0] - a[..., 0]
+def _covered(corners: np.ndarray, rows: tuple[int, int], w: int) -> np.ndarray:
+    """Count for each texel of some rows the triangles that its centre lies strictly inside of.
+
+    Where all are covered twice the count stops: no answer depends on more.
+    """
+    top, bottom = rows
+    low, high = corners.min(axis=1), corners.max(axis=1)
+    first = np.ceil(low[:, 1] - 0.5).clip(top, bottom).astype(np.int64)
+    tall = np.floor(high[:, 1] + 0.5).clip(top, bottom).astype(np.int64) - first
+    members = np.flatnonzero((tall > 0) & (low[:, 0] < w) & (high[:, 0] > 0))
+    members = members[np.argsort(-tall[members], kind="stable")]  # Large ones fill it soonest.
+    ends = np.cumsum(tall[members])
+    steps = np.zeros((bottom - top, w + 1), np.int32)  # Between a texel and the one to its left.
+    at = 0
+    while at < len(members):
+        begin = ends[at] - tall[members[at]]
+        stop = max(at + 1, int(np.searchsorted(ends, begin + _SPANS, side="right")))
+        some = members[at:stop]
+        face = np.repeat(some, tall[some])
+        row = (
+            first[face]
+            + np.arange(len(face))
+            - np.repeat(ends[at:stop] - tall[some] - begin, tall[some])
         )
-        # float32 coordinates place an edge to about 1e-4 of a texel.
-        slack = 1e-4 * np.abs(edge).sum(axis=-1) + 1e-12
-        inside_left &= side > slack
-        inside_right &= side < -slack
-    inside = (inside_left | inside_right) & (texel < [w, h]).all(axis=-1)
-    at = (texel[..., 1] * w + texel[..., 0])[inside]
-    return np.bincount(at, minlength=h * w)
+        left, right = _spans(corners[face], row, w)
+        full = left < right
+        np.add.at(steps, (row[full] - top, left[full]), 1)
+        np.add.at(steps, (row[full] - top, right[full]), -1)
+        at = stop
+        if at < len(members) and (np.cumsum(steps, axis=1)[:, :w] > 1).all():
+            break
+    return np.cumsum(steps, axis=1)[:, :w]
+
+
+def _spans(corners: np.ndarray, row: np.ndarray, w: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the texels of a row whose centres lie strictly inside of a triangle: from, up to."""
+    edge = np.roll(corners, -1, axis=1) - corners
+    turn = np.sign(edge[:, :1, 0] * edge[:, 1:2, 1] - edge[:, :1, 1] * edge[:, 1:2, 0])
+    up = turn * edge[..., 0] * (row[:, None] + 0.5 - corners[..., 1])
+    along, origin = turn * edge[..., 1], corners[..., 0]
+    # float32 coordinates place an edge to about 1e-4 of a texel.
+    slack = 1e-4 * np.abs(edge).sum(axis=-1) + 1e-12
+    change = _changes(up, along, origin, slack, w)
+    enters = along < 0
+    return np.where(enters, change, 0).max(axis=1), np.where(enters, w, change).min(axis=1)
+
+
+def _changes(
+    up: np.ndarray, along: np.ndarray, origin: np.ndarray, slack: np.ndarray, w: int
+) -> np.ndarray:
+    """Find the first texel of a row that lies beyond an edge; w where none does.
+
+    The side of texel x is up - along * (x + 1/2 - origin), inside where it is above the slack.
+    Solved for x, and where rounding made that wrong by a texel, bisected.
+    """
+
+    def beyond(x: np.ndarray, some: Any = ...) -> np.ndarray:  # noqa: ANN401  an index
+        side = up[some] - along[some] * (x + 0.5 - origin[some])
+        return (side > slack[some]) == (along[some] < 0)
+
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        root = np.ceil(origin - 0.5 + (up - slack) / along)
+    change = np.where(along == 0, w, np.nan_to_num(root)).clip(0, w).astype(np.int64)
+    right = ((change == 0) | ~beyond(change - 1)) & ((change == w) | beyond(change))
+    wrong = np.nonzero(~right)
+    found = np.zeros(len(wrong[0]), np.int64)
+    for bit in reversed(range(w.bit_length())):
+        further = found + (1 << bit)
+        found = np.where((further <= w) & ~beyond(further - 1, wrong), further, found)
+    change[wrong] = found
+    return change
 
 
 def _validator_folder() -> Path | None:
