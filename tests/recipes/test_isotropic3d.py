@@ -48,18 +48,25 @@ def test_the_asset_stands_upright_as_the_model_knows_it(asset: Asset) -> None:
 
 def test_its_colours_are_on_their_sides(asset: Asset) -> None:
     assert asset.views is not None
-    ring = asset.views[[0, 6]]  # From the front and from the back.
+    ring = asset.views[[1, 7]]  # From the front and from the back, after the photograph.
     front, back = (ring.rgb[k, 12:20, 14:18].mean(dim=(0, 1)) for k in range(2))
     assert float(front[0]) > float(front[2]) + 0.2
     assert float(back[2]) > float(back[0]) + 0.2
 
 
 def test_no_pixel_of_the_photograph_counts(photo: Image, asset: Asset) -> None:
-    other = made(Image(photo.rgb.flip(-1).flip(1), photo.alpha))
+    other = made(Image(1 - photo.rgb, photo.alpha))
     assert torch.equal(other.mesh.vertices, asset.mesh.vertices)
     assert other.mesh.texture is not None
     assert asset.mesh.texture is not None
     assert torch.equal(other.mesh.texture.rgb, asset.mesh.texture.rgb)
+    # It is shown first among the views, and nothing was made of it.
+    assert asset.views is not None
+    assert other.views is not None
+    seen = asset.views.alpha[0] > 0.99
+    inverted = 1 - asset.views.rgb[0][seen]
+    torch.testing.assert_close(other.views.rgb[0][seen], inverted, atol=0.02, rtol=0)
+    assert torch.equal(other.views.rgb[1:], asset.views.rgb[1:])
 
 
 def test_the_photographs_side_is_noted(photo: Image) -> None:

@@ -24,7 +24,7 @@ from ..field.radiance import RadianceField
 from ..metrics import psnr
 from ..models import PlainStages
 from ..recipes.distilling import Asking, guide_gradient
-from ..recipes.enhancing import Enhancer, enhanced_views, remembered
+from ..recipes.enhancing import Enhancer, enhanced_views
 from ..recipes.hifi123 import TIMES_2D, Hifi123, rgsd_colours
 from ..recipes.hifi123_refine import Shot, Surface, fixed_cameras, refine_colours
 from ..views import Views
@@ -145,8 +145,8 @@ def refinement_marks(
         seed: Of both runs.
     """
     photo, stage = truth.views[0], PlainStages()
-    known = remembered(truth.photo, enhancer, settings.rgsd)
-    guide = ImageGuide(enhancer.models, known.prompts, scale=settings.scale_2d)
+    prompts = enhancer.prompts(truth.photo)
+    guide = ImageGuide(enhancer.models, prompts, scale=settings.scale_2d)
     elevation_deg = float(photo.cameras.elevation_deg[0])
     fixed = fixed_cameras(FIXED_AZIMUTHS_DEG, settings.refining, elevation_deg)
     by_sds = refine_colours(
@@ -158,9 +158,8 @@ def refinement_marks(
         settings.refining,
         stage=stage,
     )
-    by_rgsd = rgsd_colours(
-        surface, photo, enhancer, known, Generator().manual_seed(seed), settings, stage=stage
-    )
+    rng = Generator().manual_seed(seed)
+    by_rgsd = rgsd_colours(surface, photo, truth.photo, enhancer, rng, settings, stage=stage)
 
     def marked(field: RadianceField) -> float:
         with torch.no_grad():

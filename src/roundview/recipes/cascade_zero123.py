@@ -175,7 +175,7 @@ def cascade_zero123(
             texture_size=settings.texture_size,
             watertight=settings.watertight,
         )
-        return asset_of_field(field, front, rng, meshing, stage=stage)
+        return asset_of_field(field, front.cameras, rng, meshing, photo=front, stage=stage)
     elevation_deg = float(front.cameras.elevation_deg[0])
     views = cascade_views(
         front, orbit_cameras(settings, elevation_deg), models, rng, settings, stage

@@ -1,10 +1,13 @@
 """From a distilled field to the finished asset: mesh, texture and Gaussians."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator
 
+from ..camera import Cameras, concatenate_cameras
 from ..field.fit import mesh_from_field
 from ..field.radiance import RadianceField
 from ..mesh import Asset, Mesh
@@ -47,33 +50,66 @@ class FieldMeshing:
 
 def asset_of_field(
     field: RadianceField,
-    photo: Views | None,
+    front: Cameras,
     rng: Generator,
     settings: FieldMeshing,
     *,
+    photo: Views | None = None,
     stage: StageRunner | None = None,
-    distance: float = 1.5,
-    fov_deg: float = 49.13,
 ) -> Asset:
     """Make an asset of a field: its surface, textured from its renderings, and Gaussians of both.
 
     Args:
         field: A fitted or distilled field.
-        photo: The photograph as one view, to colour what it looks at squarely; None leaves all to
-            the field, as methods do that never compare with the photograph's pixels.
+        front: The photograph's camera: the first of the asset's views is seen from there, and the
+            others from as far and through the same lens.
         rng: CPU generator.
         settings: Sizes.
+        photo: The photograph as one view, to be the first of them and to colour what it looks at
+            squarely; None leaves all to the field, as methods do that never compare with the
+            photograph's pixels.
         stage: Runs the stages; the way from the field's world to the asset's is noted.
-        distance: Of the cameras that render the field.
-        fov_deg: Theirs.
 
     Raises:
         ValueError: If nothing in the field is solid.
     """
     stage = stage or PlainStages()
-    views = stage(
-        "render", lambda _: views_from_field(field, settings.view_px, distance, fov_deg).to("cpu")
+    mesh = stage("mesh", lambda _: solid_mesh(field, settings))
+    return asset_of_surface(
+        mesh,
+        lambda cameras: views_from_field(field, cameras),
+        front,
+        rng,
+        settings,
+        photo=photo,
+        stage=stage,
     )
+
+
+def asset_of_surface(
+    mesh: Mesh,
+    draw: Callable[[Cameras], Views],
+    front: Cameras,
+    rng: Generator,
+    settings: FieldMeshing,
+    *,
+    photo: Views | None,
+    stage: StageRunner,
+) -> Asset:
+    """Make an asset of a clean mesh and of what it looks like; the rest as for `asset_of_field`.
+
+    Args:
+        mesh: Not yet unwrapped; `settings` count from here on.
+        draw: Renders what the mesh is to look like, over white, with depth.
+        front: The photograph's camera.
+        rng: CPU generator.
+        settings: Sizes.
+        photo: The photograph as one view, or None.
+        stage: Runs the stages.
+    """
+    cameras = cameras_round(front, settings.view_px)
+    drawn = stage("render", lambda _: draw(cameras))
+    views = drawn if photo is None else photo_first(drawn, photo)
     gaussians = stage(
         "fit",
         lambda report: fit_gaussians(
@@ -84,9 +120,8 @@ def asset_of_field(
             report=report,
         ),
     )
-    plain = stage("mesh", lambda _: solid_mesh(field, settings))
     asset, scale, shift = finished_asset(
-        plain,
+        mesh,
         gaussians,
         views,
         photo,
@@ -98,14 +133,38 @@ def asset_of_field(
     return asset
 
 
-def views_from_field(
-    field: RadianceField, size_px: int, distance: float = 1.5, fov_deg: float = 49.13
-) -> Views:
-    """Render a field from all round, over white."""
-    cameras = ring_cameras(RINGS, distance=distance, fov_deg=fov_deg, size_px=size_px)
+def photo_first(views: Views, photo: Views) -> Views:
+    """Put the photograph in the place of the first view, rendered from its side.
+
+    The depth of that view stays that of the rendering. Where an asset's views show the photograph
+    first, its preview shows what was cut out of it.
+    """
+    small = photo.resized(views.cameras.size_hw).to(views.rgb.device)
+    return replace(
+        views,
+        rgb=torch.cat([small.rgb, views.rgb[1:]]),
+        alpha=torch.cat([small.alpha, views.alpha[1:]]),
+    )
+
+
+def cameras_round(front: Cameras, size_px: int) -> Cameras:
+    """Place the photograph's camera, then those of `RINGS`, as far away and with its lens."""
+    size_hw = (size_px, size_px)
+    focal_px = float(front.resized(size_hw).focal_px[0])
+    rings = ring_cameras(
+        RINGS,
+        distance=float(front.origin[0].norm()),
+        fov_deg=2 * math.degrees(math.atan(0.5 * size_px / focal_px)),
+        size_px=size_px,
+    )
+    return concatenate_cameras([front.resized(size_hw).to("cpu"), rings])
+
+
+def views_from_field(field: RadianceField, cameras: Cameras) -> Views:
+    """Render a field over white, with depth; the views come back to the CPU."""
     with torch.no_grad():
         views = field.render(cameras.to(field.occupancy.held.device), normals=False)
-    return Views(views.rgb.clamp(0, 1), views.alpha, views.cameras, views.depth)
+    return Views(views.rgb.clamp(0, 1), views.alpha, views.cameras, views.depth).to("cpu")
 
 
 def solid_mesh(field: RadianceField, settings: FieldMeshing) -> Mesh:

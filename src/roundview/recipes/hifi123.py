@@ -9,6 +9,7 @@ the photograph; the finished texture is baked from renderings, and from the phot
 it looks squarely.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,21 +20,21 @@ from ..camera import Cameras
 from ..diffusion.depth2image import Rgnv
 from ..diffusion.distill_cameras import RandomCameras, Range
 from ..diffusion.guide import Ramp, TimeRange, constant
+from ..diffusion.guide_loop import Rendered
 from ..diffusion.guide_rgsd import FIXED_AZIMUTHS_DEG
 from ..diffusion.small_depth_image import ImageGuide
 from ..diffusion.view_guide import ViewGuide
 from ..field.radiance import RadianceField
-from ..image import Image
+from ..image import Foreground, Image
 from ..mesh import Asset, Mesh
 from ..models import DepthModel, Elevation, Matte, PlainStages, Report, StageRunner, ViewModel
-from ..splat.fit import FitSettings, fit_gaussians
 from ..surface.watertight import watertight_mesh
 from ..views import Views
 from .distilling import Asking, Distilling, distilled_field
-from .distilling_asset import RINGS
+from .distilling_asset import FieldMeshing, asset_of_surface
 from .distilling_losses import Order, PhotoLosses
 from .enhancing import Enhancer, Remembered, enhanced_views, remembered
-from .framing import photo_view, ring_cameras, seen_subject
+from .framing import photo_view, seen_subject
 from .hifi123_refine import (
     Refining,
     RgsdGuide,
@@ -43,7 +44,6 @@ from .hifi123_refine import (
     refine_colours,
     tetrahedral_surface,
 )
-from .surfacing import Meshing, finished_asset
 
 TIMES_2D = TimeRange(constant(0.2), constant(0.6))
 TIMES_3D = TimeRange(constant(0.2), constant(0.5))
@@ -185,19 +185,34 @@ def hifi123(
         fov_deg=settings.fov_deg,
     )
     told = stage("depth", lambda _: with_estimates(front, models.depth))
-    known = remembered(subject, models.enhancer, settings.rgsd)
+    prompts = models.enhancer.prompts(subject)
     guides = [
         (models.prior(front), Asking(settings.weight_3d, times=TIMES_3D)),
         (
-            ImageGuide(models.enhancer.models, known.prompts, scale=settings.scale_2d),
+            ImageGuide(models.enhancer.models, prompts, scale=settings.scale_2d),
             Asking(settings.weight_2d, times=TIMES_2D),
         ),
     ]
     coarse = distilled_field(told, guides, rng, coarse_stage(settings), stage=stage, name="coarse")
     mesh = stage("tetrahedra", lambda _: _solid(coarse, settings))
     surface = Surface(coarse, mesh)
-    fine = rgsd_colours(surface, front, models.enhancer, known, rng, settings, stage=stage)
-    return _asset(Surface(fine, mesh), front, rng, settings, stage)
+    fine = rgsd_colours(surface, front, subject, models.enhancer, rng, settings, stage=stage)
+    refined = Surface(fine, mesh)
+    sizes = FieldMeshing(
+        view_px=settings.view_px,
+        fit_steps=settings.fit_steps,
+        faces=settings.faces,
+        texture_size=settings.texture_size,
+    )
+    return asset_of_surface(
+        mesh,
+        lambda cameras: _drawn(refined, cameras),
+        front.cameras,
+        rng,
+        sizes,
+        photo=front,
+        stage=stage,
+    )
 
 
 def novel_views(
@@ -286,8 +301,8 @@ def with_estimates(photo: Views, depth: DepthModel) -> Views:
 def rgsd_colours(
     surface: Surface,
     photo: Views,
+    subject: Foreground,
     enhancer: Enhancer,
-    known: Remembered,
     rng: Generator,
     settings: Hifi123,
     *,
@@ -298,31 +313,42 @@ def rgsd_colours(
     Args:
         surface: In the coarse field's colours.
         photo: The photograph as one view over white.
+        subject: The same as it was framed.
         enhancer: The image model.
-        known: The photograph as it was remembered with `settings.rgsd`.
         rng: CPU generator.
-        settings: `refining` counts.
-        stage: Runs the stages.
+        settings: `refining` and `rgsd` count.
+        stage: Runs the stages; what the model remembers of the photograph is too large to be kept
+            and is made in the first of them that runs.
     """
     refining = settings.refining
     elevation_deg = float(photo.cameras.elevation_deg[0])
     fixed = fixed_cameras(FIXED_AZIMUTHS_DEG, refining, elevation_deg)
 
+    @functools.cache
+    def known() -> Remembered:
+        return remembered(subject, enhancer, settings.rgsd)
+
     def enhanced(report: Report) -> Tensor:
-        drawn = []
+        drawn, told = [], known()
         for k in range(len(fixed)):
             with torch.no_grad():
                 views = surface.views(fixed[k], supersample=refining.supersample)
-            state = enhanced_of(enhancer.models, known.reference, known.prompts, views, level=0)
+            state = enhanced_of(enhancer.models, told.reference, told.prompts, views, level=0)
             drawn.append(state.state)
             report((k + 1) / len(fixed))
         return torch.cat(drawn)
 
     targets = stage("fixed views", enhanced).split(1)
-    guide = RgsdGuide(
-        enhancer.models, known.reference, known.prompts, targets, weight=refining.guide_weight
-    )
-    return refine_colours(surface, photo, guide, fixed, rng, refining, stage=stage)
+
+    @functools.cache
+    def guide() -> RgsdGuide:
+        told, weight = known(), refining.guide_weight
+        return RgsdGuide(enhancer.models, told.reference, told.prompts, targets, weight=weight)
+
+    def guided(rendered: Rendered, step: int, rng: Generator) -> Tensor:
+        return guide()(rendered, step, rng)
+
+    return refine_colours(surface, photo, guided, fixed, rng, refining, stage=stage)
 
 
 def _solid(field: RadianceField, settings: Hifi123) -> Mesh:
@@ -335,38 +361,7 @@ def _solid(field: RadianceField, settings: Hifi123) -> Mesh:
     return watertight_mesh(mesh, resolution=settings.tet_cells) if settings.watertight else mesh
 
 
-def _asset(
-    surface: Surface, photo: Views, rng: Generator, settings: Hifi123, stage: StageRunner
-) -> Asset:
-    """Bake the surface's colours, fit Gaussians to its renderings, and bring it into place."""
-    cameras = ring_cameras(
-        RINGS, distance=settings.distance, fov_deg=settings.fov_deg, size_px=settings.view_px
-    )
-
-    def rendered(_: Report) -> Views:
-        with torch.no_grad():
-            views = surface.views(cameras)
-        return replace(views, rgb=views.rgb.clamp(0, 1))
-
-    views = stage("render", rendered)
-    gaussians = stage(
-        "fit",
-        lambda report: fit_gaussians(
-            views,
-            steps=settings.fit_steps,
-            rng=rng,
-            settings=FitSettings(perceptual_weight=0.0),
-            report=report,
-        ),
-    )
-    asset, scale, shift = finished_asset(
-        surface.mesh,
-        gaussians,
-        views,
-        photo,
-        meshing=Meshing(faces=settings.faces, texture_size=settings.texture_size),
-        rng=rng,
-        stage=stage,
-    )
-    stage.note("world_from_fitted", {"scale": scale, "shift": shift.tolist()})
-    return asset
+def _drawn(surface: Surface, cameras: Cameras) -> Views:
+    with torch.no_grad():
+        views = surface.views(cameras)
+    return replace(views, rgb=views.rgb.clamp(0, 1))

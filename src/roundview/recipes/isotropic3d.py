@@ -25,7 +25,7 @@ from ..mesh import Asset
 from ..models import Elevation, Matte, PlainStages, StageRunner
 from ..views import Views
 from .distilling import Asking, Distilling, Gradient, Shading, distilled_field
-from .distilling_asset import FieldMeshing, asset_of_field
+from .distilling_asset import FieldMeshing, asset_of_field, photo_first
 from .distilling_losses import Order
 from .framing import photo_view, seen_subject
 
@@ -186,9 +186,9 @@ def isotropic3d(
         distilling(settings, models.cameras),
         stage=stage,
     )
-    return asset_of_field(
+    asset = asset_of_field(
         field,
-        None,
+        side.cameras,
         rng,
         replace(
             settings.meshing,
@@ -197,9 +197,10 @@ def isotropic3d(
             watertight=settings.watertight,
         ),
         stage=stage,
-        distance=settings.distance,
-        fov_deg=settings.fov_deg,
     )
+    assert asset.views is not None
+    # Only now, to be seen beside what was made of its embedding.
+    return replace(asset, views=photo_first(asset.views, side))
 
 
 def novel_views(
