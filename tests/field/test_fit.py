@@ -1,4 +1,6 @@
+import copy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -90,6 +92,39 @@ def test_fitted_field_has_all_levels_and_full_annealing() -> None:
     assert field.grid.active == GRID.levels
     assert field.anneal == 1.0
     assert not any(parameter.requires_grad for parameter in field.parameters())
+
+
+class Notebook:
+    """Keeps the last state that it was given."""
+
+    found: dict[str, Any] | None = None
+
+    def keep(self, state: dict[str, Any]) -> None:
+        self.found = copy.deepcopy(state)
+
+
+@pytest.mark.parametrize("settings", [SDF, RADIANCE], ids=["sdf", "radiance"])
+def test_a_fit_that_was_stopped_goes_on_to_the_same_bytes(settings: FieldFitSettings) -> None:
+    views, small = ball_views(size=16), replace(settings, rays=32)
+    whole = fit_field(views, steps=70, rng=rng(), settings=small)
+    notes = Notebook()
+
+    def stop(done: float) -> None:
+        if done > 60 / 70:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_field(views, steps=70, rng=rng(), settings=small, report=stop, kept=notes)
+    assert notes.found is not None
+    assert notes.found["step"] == 50
+    seen: list[float] = []
+    other = rng(5)  # The state brings the right one back.
+    again = fit_field(views, steps=70, rng=other, settings=small, report=seen.append, kept=notes)
+    assert seen[0] == 64 / 70
+    for name, value in whole.state_dict().items():
+        assert value.equal(again.state_dict()[name]), name
+    with pytest.raises(ValueError, match="of step 50, but there are 20"):
+        fit_field(views, steps=20, rng=rng(), settings=small, kept=notes)
 
 
 def test_progress_ends_at_one() -> None:

@@ -6,7 +6,7 @@ import torch
 from fakes import block
 from recipes_tiny import RECONSTRUCT_TINY
 
-from roundview.models import PlainStages, Report, Value
+from roundview.models import Kept, PlainStages, Report, Value
 from roundview.recipes.fields import SurfaceFit, asset_by_surface
 from roundview.recipes.surfacing import all_round
 from roundview.splat.fit import FitSettings, fit_gaussians
@@ -23,6 +23,10 @@ class Named(PlainStages):
     def __call__(self, name: str, work: Callable[[Report], Value]) -> Value:
         self.names.append(name)
         return super().__call__(name, work)
+
+    def long(self, name: str, work: Callable[[Report, Kept], Value]) -> Value:
+        self.names.append(name)
+        return super().long(name, work)
 
 
 @pytest.mark.parametrize(("surface", "through"), [("splat", "mesh"), ("sdf", "field")])

@@ -5,9 +5,11 @@ Reconstruction", 2022; for radiance fields Müller et al., "Instant Neural Graph
 2022.
 """
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,7 +17,7 @@ from torch import Generator, Tensor
 
 from ..camera import project
 from ..mesh import Mesh
-from ..models import Report, silent
+from ..models import Kept, NothingKept, Report, silent
 from ..views import Views
 from .march import Occupancy
 from .radiance import RadianceSettings
@@ -25,6 +27,8 @@ from .sdf import SdfField, SdfSettings
 
 _REFRESH = 16
 """Steps between looks at the occupancy (Müller et al.)."""
+_KEEP_EVERY = 50
+"""Steps between two states to go on from: copying one takes about as long as half a step."""
 _MASK_MARGIN = 0.04
 """Part of the picture's height by which a silhouette is widened before rays are drawn from it, so
 that the space around it is seen to be empty; chosen by us on training objects."""
@@ -94,6 +98,7 @@ def fit_field(
     view_weights: Float[Tensor, " n"] | None = None,
     settings: FieldFitSettings = SDF_FIT,
     report: Report = silent,
+    kept: Kept | None = None,
 ) -> Field:
     """Optimise a field until rays through it look like the pixels of the views.
 
@@ -107,13 +112,15 @@ def fit_field(
         view_weights: Share of the rays that each view gets, of any sum; equal by default.
         settings: The field, weights, rates and schedules.
         report: Called now and then with the share done.
+        kept: Where the fit puts its state every 50 steps and goes on from the one that is found; in
+            the same field as if it had never been stopped.
 
     Returns:
         The field, on the device of the views.
 
     Raises:
         ValueError: If there is no view or step, the weights do not fit, or the silhouettes have
-            nothing in common inside the field's cube.
+            nothing in common inside the field's cube; or the state found is of another fit.
     """
     if len(views) == 0 or steps < 1:
         raise ValueError(f"the fit needs at least one view and one step, got {len(views)}, {steps}")
@@ -123,8 +130,10 @@ def fit_field(
         field.occupancy.allow(_hull(views, field.occupancy, settings.hull_agreement))
     optimiser = torch.optim.Adam(_groups(field, settings), betas=(0.9, 0.99), eps=1e-15)
     first = [float(group["lr"]) for group in optimiser.param_groups]
+    kept = kept or NothingKept()
+    begun = 0 if kept.found is None else _restored(kept.found, field, optimiser, rng, steps)
     with torch.enable_grad():
-        for step in range(steps):
+        for step in range(begun, steps):
             _schedule(field, step / steps, settings)
             if step % _REFRESH == 0:
                 field.refresh(rng)
@@ -135,6 +144,8 @@ def fit_field(
             optimiser.zero_grad(set_to_none=True)
             _loss(field, pixels, rng, settings).backward()
             optimiser.step()
+            if (step + 1) % _KEEP_EVERY == 0:
+                kept.keep(_state(field, optimiser, rng, step + 1))
     _schedule(field, 1.0, settings)
     field.refresh(rng)
     report(1.0)
@@ -256,6 +267,34 @@ def _groups(field: Field, settings: FieldFitSettings) -> list[dict[str, object]]
         {"params": [parameter], "lr": rates.get(name, settings.network_rate)}
         for name, parameter in field.named_parameters()
     ]
+
+
+def _state(
+    field: Field, optimiser: torch.optim.Optimizer, rng: Generator, step: int
+) -> dict[str, Any]:
+    """Give all that the steps after this one depend on."""
+    return {
+        "step": step,
+        "field": {name: value.cpu().clone() for name, value in field.state_dict().items()},
+        "optimiser": copy.deepcopy(optimiser.state_dict()),
+        "rng": rng.get_state(),
+    }
+
+
+def _restored(
+    state: dict[str, Any],
+    field: Field,
+    optimiser: torch.optim.Optimizer,
+    rng: Generator,
+    steps: int,
+) -> int:
+    """Go back to a state, and say how many steps were done."""
+    if not 0 <= state["step"] <= steps:
+        raise ValueError(f"the state found is of step {state['step']}, but there are {steps} steps")
+    field.load_state_dict(state["field"])
+    optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))
+    rng.set_state(state["rng"])
+    return int(state["step"])
 
 
 def _rate(step: int, steps: int, settings: FieldFitSettings) -> float:

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from ..field.fit import RADIANCE_FIT, SDF_FIT, fit_field, mesh_from_field
 from ..gaussians import Gaussians
 from ..mesh import Asset, Mesh
-from ..models import PlainStages, Report, StageRunner, silent
+from ..models import Kept, PlainStages, Report, StageRunner, silent
 from ..splat.render import render_gaussians
 from ..surface.clean import Cleaning, clean_mesh
 from ..surface.isosurface import mesh_from_density, mesh_from_depth
@@ -57,10 +57,10 @@ def asset_by_surface(
     if by.surface == "splat":
         return asset_from_gaussians(gaussians, views, photo, meshing=meshing, rng=rng, stage=stage)
     seen = render_gaussians(gaussians, all_round(by.px))
-    mesh = stage(
+    mesh = stage.long(
         "field",
-        lambda report: mesh_of_field(
-            seen, rng, surface=by.surface, steps=by.steps, meshing=meshing, report=report
+        lambda report, kept: mesh_of_field(
+            seen, rng, surface=by.surface, steps=by.steps, meshing=meshing, report=report, kept=kept
         ),
     )
     return finished_asset(mesh, gaussians, views, photo, meshing=meshing, rng=rng, stage=stage)
@@ -74,6 +74,7 @@ def mesh_of_field(
     steps: int,
     meshing: Meshing,
     report: Report = silent,
+    kept: Kept | None = None,
 ) -> Mesh:
     """Fit a field to views of a subject of size 1 round the origin, and take its surface.
 
@@ -84,14 +85,14 @@ def mesh_of_field(
         steps: Of the fit.
         meshing: Resolution, faces, smoothing, and whether to close the mesh.
         report: Called with the fraction done.
+        kept: Where the fit keeps its state, to go on from after an interruption.
 
     Raises:
         ValueError: If the field stays empty.
     """
     signed = surface == "sdf"
-    field = fit_field(
-        views, steps=steps, rng=rng, settings=SDF_FIT if signed else RADIANCE_FIT, report=report
-    )
+    settings = SDF_FIT if signed else RADIANCE_FIT
+    field = fit_field(views, steps=steps, rng=rng, settings=settings, report=report, kept=kept)
 
     def drawn(grid: Float[Tensor, "r r r"]) -> Mesh:
         return mesh_from_density(grid, level=0.0, half_width=field.half_width)

@@ -337,15 +337,16 @@ def _asset(
             gaussians, views, photo, meshing=meshing, rng=rng, stage=stage
         )
     else:
-        mesh = stage(
+        mesh = stage.long(
             "field",
-            lambda report: mesh_of_field(
+            lambda report, kept: mesh_of_field(
                 views_to_fit(gaussians, views, settings),
                 rng,
                 surface=settings.surface,
                 steps=settings.field_steps,
                 meshing=meshing,
                 report=report,
+                kept=kept,
             ),
         )
         asset, scale, shift = finished_asset(
