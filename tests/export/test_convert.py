@@ -29,14 +29,14 @@ def splats() -> Gaussians:
     )
 
 
-@pytest.mark.parametrize("suffix", [".glb", ".obj", ".ply", ".stl"])
+@pytest.mark.parametrize("suffix", [".glb", ".obj", ".ply", ".stl", ".3mf"])
 def test_meshes_come_back_whatever_the_format(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"b{suffix.upper()}"
     save_as(block(), path)
     got = load_any(path)
     assert isinstance(got, Mesh)
     tall = got.vertices[:, 1].max() - got.vertices[:, 1].min()
-    assert float(tall) == pytest.approx(80.0 if suffix == ".stl" else 1.0)
+    assert float(tall) == pytest.approx(80.0 if suffix in (".stl", ".3mf") else 1.0)
     assert len(got.faces) == 12
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..camera import Cameras
     from ..views import Views
 
-AssetFile = Annotated[Path, typer.Argument(help="GLB, OBJ, PLY, STL, .splat or .spz.")]
+AssetFile = Annotated[Path, typer.Argument(help="GLB, OBJ, PLY, STL, 3MF, .splat or .spz.")]
 
 
 def fit(  # noqa: PLR0913  typer reads the options from the signature

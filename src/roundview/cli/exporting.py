@@ -8,7 +8,8 @@ import typer
 
 def export(
     asset: Annotated[
-        Path, typer.Argument(help="GLB, OBJ, PLY, STL, .splat, .spz, or a folder made by `make`.")
+        Path,
+        typer.Argument(help="GLB, OBJ, PLY, STL, 3MF, .splat, .spz, or a folder made by `make`."),
     ],
     output: Annotated[
         Path,

@@ -12,6 +12,7 @@ from .ply import is_splats, load_ply, load_splats, save_ply, save_splats
 from .spz import load_spz, save_spz
 from .stl import load_stl, save_stl
 from .three_mf import save_3mf
+from .three_mf_read import load_3mf
 from .usdz import save_usdz
 from .web_splat import load_splat, save_splat
 
@@ -25,7 +26,7 @@ _SIZED = (".stl", ".3mf", ".usdz")
 
 
 def load_any(path: Path | str) -> Mesh | Gaussians:
-    """Read a mesh (.glb, .obj, .ply, .stl) or Gaussians (.ply, .splat, .spz).
+    """Read a mesh (.glb, .obj, .ply, .stl, .3mf) or Gaussians (.ply, .splat, .spz).
 
     Raises:
         ValueError: If the file cannot be read or is of another kind.
@@ -35,7 +36,7 @@ def load_any(path: Path | str) -> Mesh | Gaussians:
     if suffix == ".ply" and is_splats(path):
         return load_splats(path)
     readers = {".glb": load_glb, ".obj": load_obj, ".ply": load_ply, ".stl": load_stl}
-    readers |= {".splat": load_splat, ".spz": load_spz}
+    readers |= {".3mf": load_3mf, ".splat": load_splat, ".spz": load_spz}
     if suffix not in readers:
         raise ValueError(f"{path} is not a {_listed([*readers])} file")
     return readers[suffix](path)
