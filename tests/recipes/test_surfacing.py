@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -6,8 +7,12 @@ from fakes import block
 
 from roundview.camera import Cameras
 from roundview.gaussians import Gaussians
+from roundview.mesh import Mesh
 from roundview.recipes.surfacing import (
+    DRAWN,
+    Meshing,
     all_round,
+    fused_mesh,
     moved_gaussians,
     moved_views,
     nearest_rgb,
@@ -41,6 +46,26 @@ def test_moving_the_world_and_its_cameras_changes_no_picture() -> None:
     assert moved.depth is not None
     assert after.depth is not None
     torch.testing.assert_close(after.depth, moved.depth, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("drawn", [1.0, 0.0])
+def test_a_mesh_keeps_the_outline_of_the_photo_whatever_was_drawn(drawn: float) -> None:
+    """At 0 the views show nothing at all, as of a thing too thin for the model that drew them."""
+    body, mast = block(0.4, 0.4, 0.4), block(0.06, 0.9, 0.06)
+    corners = torch.cat([body.vertices, mast.vertices])
+    whole = Mesh(corners, torch.cat([body.faces, mast.faces + len(body.vertices)]))
+    camera = Cameras.orbit([0.0], elevation_deg=10.0, radius=1.5, fov_deg=49.13, size_hw=(96, 96))
+    photo = render_mesh(whole, camera)
+    seen = render_mesh(body, all_round(64, count=12))
+    assert seen.depth is not None
+    seen = replace(seen, alpha=seen.alpha * drawn, depth=seen.depth * drawn)
+    found = fused_mesh(seen, photo, Meshing(), DRAWN, resolution=64)
+    alpha = render_mesh(found, camera).alpha
+    overlap = torch.minimum(alpha, photo.alpha).sum() / torch.maximum(alpha, photo.alpha).sum()
+    assert float(overlap) > 0.85
+    if drawn:
+        plain = fused_mesh(seen, photo, Meshing(outline=None), DRAWN, resolution=64)
+        assert float(render_mesh(plain, camera).alpha.sum()) < 0.93 * float(photo.alpha.sum())
 
 
 def test_views_of_a_shifted_subject_are_brought_to_the_middle() -> None:

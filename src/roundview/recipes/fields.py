@@ -1,6 +1,6 @@
 """A mesh by way of a field: what `--fit sdf` and `--fit radiance` do in any recipe."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import torch
@@ -13,10 +13,18 @@ from ..mesh import Asset, Mesh
 from ..models import Kept, PlainStages, Report, StageRunner, silent
 from ..splat.render import render_gaussians
 from ..surface.clean import Cleaning, clean_mesh
-from ..surface.isosurface import mesh_from_density, mesh_from_depth
+from ..surface.isosurface import mesh_from_density
+from ..surface.outline import filled_outline
 from ..surface.watertight import watertight_mesh
 from ..views import Views
-from .surfacing import Fusion, Meshing, all_round, asset_from_gaussians, finished_asset
+from .surfacing import (
+    Fusion,
+    Meshing,
+    all_round,
+    asset_from_gaussians,
+    finished_asset,
+    fused_mesh,
+)
 
 Surface: TypeAlias = Literal["splat", "sdf", "radiance"]
 """What a mesh comes from: the fused depth of the fitted cloud, a signed distance field, whose
@@ -60,7 +68,14 @@ def asset_by_surface(
     mesh = stage.long(
         "field",
         lambda report, kept: mesh_of_field(
-            seen, rng, surface=by.surface, steps=by.steps, meshing=meshing, report=report, kept=kept
+            seen,
+            rng,
+            photo=photo,
+            surface=by.surface,
+            steps=by.steps,
+            meshing=meshing,
+            report=report,
+            kept=kept,
         ),
     )
     return finished_asset(mesh, gaussians, views, photo, meshing=meshing, rng=rng, stage=stage)
@@ -70,6 +85,7 @@ def mesh_of_field(
     views: Views,
     rng: Generator,
     *,
+    photo: Views | None = None,
     surface: Surface,
     steps: int,
     meshing: Meshing,
@@ -81,6 +97,7 @@ def mesh_of_field(
     Args:
         views: That agree with one another.
         rng: Of the fit.
+        photo: Whose outline the mesh is to fill, if there is one.
         surface: "sdf" or "radiance".
         steps: Of the fit.
         meshing: Resolution, faces, smoothing, and whether to close the mesh.
@@ -95,6 +112,10 @@ def mesh_of_field(
     field = fit_field(views, steps=steps, rng=rng, settings=settings, report=report, kept=kept)
 
     def drawn(grid: Float[Tensor, "r r r"]) -> Mesh:
+        if photo is not None and meshing.outline is not None:
+            grid = filled_outline(
+                grid, photo, half_width=field.half_width, unit=1.0, settings=meshing.outline
+            )
         return mesh_from_density(grid, level=0.0, half_width=field.half_width)
 
     if signed:
@@ -102,7 +123,7 @@ def mesh_of_field(
     else:
         with torch.no_grad():
             sides = field.render(all_round(128), normals=False)
-        raw = mesh_from_depth(sides, resolution=128, **asdict(Fusion()))
+        raw = fused_mesh(sides, photo, meshing, Fusion(), resolution=128)
     if meshing.watertight:
         raw = watertight_mesh(raw, resolution=meshing.resolution)
     return clean_mesh(raw, Cleaning(faces=meshing.faces, exact=True, smoothing=meshing.smoothing))

@@ -342,6 +342,7 @@ def _asset(
             lambda report, kept: mesh_of_field(
                 views_to_fit(gaussians, views, settings),
                 rng,
+                photo=photo,
                 surface=settings.surface,
                 steps=settings.field_steps,
                 meshing=meshing,

@@ -15,7 +15,8 @@ from ..splat.median_depth import render_median_depth
 from ..splat.render import render_gaussians
 from ..surface.clean import Cleaning, clean_mesh
 from ..surface.front import views_to_fuse
-from ..surface.isosurface import mesh_from_depth
+from ..surface.isosurface import field_from_depth, mesh_from_density
+from ..surface.outline import Outline, filled_outline
 from ..surface.refine import Refining, refine_mesh
 from ..surface.texture import Baking, bake_texture, unwrap
 from ..surface.watertight import watertight_mesh
@@ -23,6 +24,8 @@ from ..views import Views, concatenate_views
 
 # Chosen by us on drawn views: what the fit's bumps hide from a view by a little is coloured by it.
 _BAKING = Baking(tolerance=0.02)
+_HALF_WIDTH = 0.55
+"""Half the side of the cube that subjects of longest side 1 are meshed in."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Meshing:
             through its sole, which no view had seen: tried on four training scans.
         smoothing: Rounds of `smooth` over the fused mesh.
         fusion: How forgiving the mesh is towards views that disagree.
+        outline: How the mesh gets what the photograph's outline shows and the cloud lacks; None
+            does without.
         faces: Triangles; a closed mesh has an even number, so one less if this is odd.
         texture_size: Side of the texture in pixels.
         baking: How views colour texels.
@@ -71,6 +76,7 @@ class Meshing:
     within_deg: float | None = None
     smoothing: int = 24
     fusion: Fusion = Fusion()
+    outline: Outline | None = Outline()  # noqa: RUF009  a frozen value
     faces: int = 20_000
     texture_size: int = 1024
     baking: Baking = _BAKING
@@ -93,8 +99,9 @@ def asset_from_gaussians(
     Args:
         gaussians: The fitted cloud.
         views: What it was fitted to, over white; they colour the texture.
-        photo: Sharper views, if there are some: the mesh keeps to their outlines, and where they
-            look at its surface squarely they colour it nearly alone.
+        photo: Sharper views, if there are some: the mesh keeps to their outlines (the first one's
+            is filled, too), and where they look at its surface squarely they colour it nearly
+            alone.
         meshing: Settings.
         rng: Draws the order of the views that vertices are moved by.
         stage: Runs the stages.
@@ -260,11 +267,28 @@ def _mesh(gaussians: Gaussians, views: Views, photo: Views | None, meshing: Mesh
         small = photo.resized(seen.cameras.size_hw)
         facing = render_gaussians(gaussians, small.cameras)
         seen = concatenate_views([seen, replace(facing, alpha=small.alpha)])
-    fused = mesh_from_depth(seen, resolution=meshing.resolution, **asdict(meshing.fusion))
+    fused = fused_mesh(seen, photo, meshing, meshing.fusion, resolution=meshing.resolution)
     if meshing.watertight:
         fused = watertight_mesh(fused, resolution=meshing.resolution)
     cleaning = Cleaning(faces=meshing.faces, exact=True, smoothing=meshing.smoothing)
     return clean_mesh(fused, cleaning)
+
+
+def fused_mesh(
+    views: Views, photo: Views | None, meshing: Meshing, fusion: Fusion, *, resolution: int
+) -> Mesh:
+    """Fuse depth, and fill the outline of the photograph if there is one.
+
+    Raises:
+        ValueError: If the views have no depth, or nothing is left of the subject.
+    """
+    field = field_from_depth(views, resolution=resolution, half_width=_HALF_WIDTH, **asdict(fusion))
+    if photo is not None and meshing.outline is not None:
+        unit = fusion.truncation_steps * 2 * _HALF_WIDTH / (resolution - 1)
+        field = filled_outline(
+            field, photo, half_width=_HALF_WIDTH, unit=unit, settings=meshing.outline
+        )
+    return mesh_from_density(field, level=0.0, half_width=_HALF_WIDTH)
 
 
 def _near(sides: Cameras, cameras: Cameras, within_deg: float | None) -> Cameras:

@@ -170,6 +170,34 @@ def mesh_from_depth(
     Raises:
         ValueError: If the views have no depth, or nothing is left of the subject.
     """
+    field = field_from_depth(
+        views,
+        resolution=resolution,
+        half_width=half_width,
+        truncation_steps=truncation_steps,
+        hidden_weight=hidden_weight,
+        blur=blur,
+    )
+    return mesh_from_density(field, level=0.0, half_width=half_width)
+
+
+def field_from_depth(
+    views: Views,
+    *,
+    resolution: int,
+    half_width: float,
+    truncation_steps: float,
+    hidden_weight: float,
+    blur: float,
+) -> Float[Tensor, "r r r"]:
+    """Fuse depth maps and silhouettes into signed distances on a grid; see `mesh_from_depth`.
+
+    Returns:
+        Distances in truncations, -1 to 1, positive inside.
+
+    Raises:
+        ValueError: If the views have no depth.
+    """
     from .isosurface_numba import fuse_depth  # noqa: PLC0415  numba is slow to import
 
     _check_grid(resolution, half_width)
@@ -188,7 +216,7 @@ def mesh_from_depth(
         from scipy.ndimage import gaussian_filter  # noqa: PLC0415  slow to import
 
         field = np.asarray(gaussian_filter(field, blur / step, mode="nearest"))
-    return mesh_from_density(torch.from_numpy(field), level=0.0, half_width=half_width)
+    return torch.from_numpy(field)
 
 
 def depth_evidence(
