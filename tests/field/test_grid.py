@@ -11,11 +11,14 @@ from roundview.field.grid import (
     HashGrid,
     encode_reference,
     frequency_encoding,
+    kernels_for,
     slope_reference,
 )
 
 # The first level in order, the second filled up to 8, the others hashed.
 SMALL = GridSettings(levels=4, features=2, log2_table=9, coarsest=5, finest=40)
+# One level in order, one hashed: Triton's interpreter is slow.
+TINY = GridSettings(levels=2, features=2, log2_table=7, coarsest=4, finest=20)
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -88,6 +91,68 @@ def test_gradients_of_the_slope_match_reference(features: int) -> None:
     theirs = torch.autograd.grad((slope * pull).sum(), inputs)
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture
+def on_triton(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> torch.device:
+    """Let all grids use the GPU's kernels, in Triton's interpreter where there is no GPU."""
+    pytest.importorskip("triton")
+    from roundview.field import grid_triton  # noqa: PLC0415  once it is known to be there
+
+    monkeypatch.setattr("roundview.field.grid.kernels_for", lambda *_: grid_triton)
+    return device
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(("count", "active"), [(0, 4), (1, 4), (140, 2), (3, 0)])
+def test_gpu_kernel_matches_reference(count: int, active: int, on_triton: torch.device) -> None:
+    made = grid().to(on_triton)
+    made.active = active
+    points = (random(count, 3, seed=3) * 1.2 - 0.1).to(on_triton)
+    expected = encode_reference(points, made.table, made.layout, active)
+    torch.testing.assert_close(made(points), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("features", [2, 4])
+def test_gpu_kernels_have_all_gradients_of_the_reference(
+    features: int, on_triton: torch.device
+) -> None:
+    made = grid(replace(TINY, features=features)).to(on_triton)
+    points = (random(40, 3, seed=4) * 1.2 - 0.1).to(on_triton).requires_grad_()
+    upstream = random(40, made.width, seed=5).to(on_triton).requires_grad_()
+    pull = random(40, 3, seed=8).to(on_triton)
+    found = []
+    for encoded, slope in (
+        (made(points), made.slope(points.detach(), upstream)),
+        (
+            encode_reference(points, made.table, made.layout, made.active),
+            slope_reference(points.detach(), made.table, upstream, made.layout, made.active),
+        ),
+    ):
+        first = torch.autograd.grad((encoded * upstream.detach()).sum(), [points, made.table])
+        second = torch.autograd.grad((slope * pull).sum(), [made.table, upstream])
+        found.append((slope, *first, *second))
+    for one, other in zip(*found, strict=True):
+        # As for the other kernels: the slopes of hashed levels add up to tens.
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.kernel
+def test_gpu_kernels_give_the_same_bytes_twice(on_triton: torch.device) -> None:
+    made = grid(TINY).to(on_triton)
+    points = random(20, 3, seed=4).to(on_triton)
+    twice = [torch.autograd.grad(made(points).square().sum(), made.table)[0] for _ in range(2)]
+    assert torch.equal(*twice)
+
+
+def test_kernels_are_chosen_by_where_tensors_lie() -> None:
+    points, table = random(1, 3), random(8, 2)
+    chosen = kernels_for(points, table)
+    assert chosen is not None
+    assert chosen.__name__.endswith("grid_numba")
+    assert kernels_for(points.double(), table.double()) is None
+    assert kernels_for(points.to("meta"), table.to("meta")) is None
 
 
 def test_reference_slope_is_that_of_finite_differences() -> None:

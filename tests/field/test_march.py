@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,6 +9,7 @@ from roundview.field.march import (
     RaySamples,
     composite,
     composite_reference,
+    kernels_for,
     march,
     march_reference,
 )
@@ -59,9 +62,35 @@ def test_marching_kernel_matches_reference(count: int) -> None:
         assert samples.ray.equal(expected.ray)
 
 
+@pytest.fixture
+def on_triton(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> torch.device:
+    """March by the GPU's kernels, in Triton's interpreter where there is no GPU."""
+    pytest.importorskip("triton")
+    from roundview.field import march_triton  # noqa: PLC0415  once it is known to be there
+
+    monkeypatch.setattr("roundview.field.march.kernels_for", lambda _: march_triton)
+    return device
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("count", [0, 1, 65])
+def test_marching_on_a_gpu_matches_reference(count: int, on_triton: torch.device) -> None:
+    occupancy = Occupancy(8, 0.5)
+    occupancy.allow(torch.rand(8, 8, 8, generator=rng(3)) < 0.5)
+    occupancy = occupancy.to(on_triton)
+    origin, direction = (part[:count].to(on_triton) for part in inward_rays(max(1, count)))
+    samples = march(origin, direction, occupancy, step=0.0617, rng=rng(4))
+    shift = torch.rand(count, generator=rng(4)).to(on_triton)
+    expected = march_reference(origin, direction, occupancy, step=0.0617, shift=shift)
+    assert (samples.first.diff() - expected.first.diff()).abs().sum() <= count // 20
+    assert samples.ray.equal(torch.repeat_interleave(samples.first.diff()))
+    if len(samples.ray) == len(expected.ray):
+        torch.testing.assert_close(samples.distance, expected.distance)
+
+
 def packed(counts: list[int]) -> RaySamples:
     first = torch.tensor([0, *counts]).cumsum(0)
-    ray = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    ray = torch.repeat_interleave(torch.arange(len(counts)), first.diff())
     return RaySamples(torch.zeros(sum(counts)), ray, first, 0.1)
 
 
@@ -75,14 +104,31 @@ def test_nearer_samples_hide_farther_ones() -> None:
 
 @pytest.mark.parametrize("counts", [[0], [1], [5, 0, 129, 1]])
 def test_compositing_kernel_matches_reference_with_gradients(counts: list[int]) -> None:
-    samples = packed(counts)
-    total = sum(counts)
+    compare_compositing(counts, torch.device("cpu"))
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("counts", [[], [0], [1], [5, 0, 40, 1]])
+def test_compositing_on_a_gpu_matches_reference_with_gradients(
+    counts: list[int], on_triton: torch.device
+) -> None:
+    compare_compositing(counts, on_triton)
+
+
+def compare_compositing(counts: list[int], device: torch.device) -> None:
+    packing, total = packed(counts), sum(counts)
+    samples = replace(
+        packing,
+        distance=packing.distance.to(device),
+        ray=packing.ray.to(device),
+        first=packing.first.to(device),
+    )
     alpha = torch.rand(total, generator=rng(5)) * 0.5
     alpha[:2] = torch.tensor([0.0, 1.0])[:total]
-    alpha.requires_grad_()
-    values = torch.rand(total, 3, generator=rng(6)).requires_grad_()
-    pull = torch.rand(len(counts), 3, generator=rng(7))
-    push = torch.rand(total, generator=rng(8))
+    alpha = alpha.to(device).requires_grad_()
+    values = torch.rand(total, 3, generator=rng(6)).to(device).requires_grad_()
+    pull = torch.rand(len(counts), 3, generator=rng(7)).to(device)
+    push = torch.rand(total, generator=rng(8)).to(device)
     results = []
     for function in (composite, composite_reference):
         out, weight = function(alpha, values, samples)
@@ -90,6 +136,14 @@ def test_compositing_kernel_matches_reference_with_gradients(counts: list[int]) 
         results.append((out, weight, *torch.autograd.grad(loss, [alpha, values])))
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_kernels_are_chosen_by_where_a_tensor_lies() -> None:
+    chosen = kernels_for(torch.zeros(1))
+    assert chosen is not None
+    assert chosen.__name__.endswith("march_numba")
+    assert kernels_for(torch.zeros(1).double()) is None
+    assert kernels_for(torch.zeros(1, device="meta")) is None
 
 
 def test_occupancy_keeps_the_cells_that_hold_something() -> None:

@@ -6,6 +6,8 @@ section 3. The order of the numbers and the hash are those of tiny-cuda-nn, so t
 
 import math
 from dataclasses import dataclass
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -101,8 +103,9 @@ class HashGrid(nn.Module):
 
         Differentiable in the table and, by its slope, in the points.
         """
-        if _compiled(points, self.table):
-            return _Encoded.apply(points, self.table, self.layout, self.active)
+        kernels = kernels_for(points, self.table)
+        if kernels is not None:
+            return _Encoded.apply(points, self.table, self.layout, self.active, kernels)
         return encode_reference(points, self.table, self.layout, self.active)
 
     def slope(
@@ -113,15 +116,16 @@ class HashGrid(nn.Module):
         Itself differentiable in the table and in `upstream`, not in the points: normals of a field
         can so be part of a loss.
         """
-        if _compiled(points, self.table):
-            return _Slope.apply(points, self.table, upstream, self.layout, self.active)
+        kernels = kernels_for(points, self.table)
+        if kernels is not None:
+            return _Slope.apply(points, self.table, upstream, self.layout, self.active, kernels)
         return slope_reference(points, self.table, upstream, self.layout, self.active)
 
 
 def encode_reference(
     points: Float[Tensor, "p 3"], table: Float[Tensor, "r f"], layout: GridLayout, active: int
 ) -> Float[Tensor, "p c"]:
-    """Say what the kernel must compute: eight nodes a level, weighed trilinearly."""
+    """Say what the kernels must compute: eight nodes a level, weighed trilinearly."""
     parts = []
     inside = points.clamp(0, 1)
     for level, scale in enumerate(layout.scale.tolist()):
@@ -181,46 +185,54 @@ def _rows(corner: Tensor, layout: GridLayout, level: int) -> Tensor:
     return first + mixed % rows
 
 
-def _compiled(points: Tensor, table: Tensor) -> bool:
-    return points.device.type == "cpu" and points.dtype == table.dtype == torch.float32
+def kernels_for(points: Tensor, table: Tensor) -> ModuleType | None:
+    """Give the kernels for where tensors lie: `grid_numba`, `grid_triton`, or none."""
+    if not points.dtype == table.dtype == torch.float32:
+        return None
+    if points.device.type == "cpu":
+        from . import grid_numba  # noqa: PLC0415  compiling is slow to import
+
+        return grid_numba
+    if points.is_cuda and find_spec("triton") is not None:
+        from . import grid_triton  # noqa: PLC0415  Triton is optional
+
+        return grid_triton
+    return None
 
 
 class _Encoded(torch.autograd.Function):
-    """Features of places by the CPU kernel."""
+    """Features of places by the kernels of a module."""
 
     @staticmethod
-    def forward(ctx: Any, points: Tensor, table: Tensor, layout: GridLayout, active: int) -> Tensor:  # noqa: ANN401  torch's own, untyped
-        from . import grid_numba  # noqa: PLC0415  compiling is slow to import
-
+    def forward(
+        ctx: Any,  # noqa: ANN401  torch's own, untyped
+        points: Tensor,
+        table: Tensor,
+        layout: GridLayout,
+        active: int,
+        kernels: ModuleType,
+    ) -> Tensor:
         ctx.save_for_backward(points, table)
-        ctx.layout, ctx.active = layout, active
-        return torch.from_numpy(
-            grid_numba.encode(_array(points), _array(table), _levels(layout), active)
-        )
+        ctx.layout, ctx.active, ctx.kernels = layout, active, kernels
+        return kernels.encode(points.detach(), table.detach(), layout, active)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401  torch's own, untyped
-        from . import grid_numba  # noqa: PLC0415  compiling is slow to import
-
         points, table = ctx.saved_tensors
         on_points = on_table = None
         if ctx.needs_input_grad[0]:
-            on_points = _Slope.apply(points, table, upstream[0], ctx.layout, ctx.active)
-        if ctx.needs_input_grad[1]:
-            on_table = torch.from_numpy(
-                grid_numba.encode_back(
-                    _array(points),
-                    _array(upstream[0]),
-                    table.shape,
-                    _levels(ctx.layout),
-                    ctx.active,
-                )
+            on_points = _Slope.apply(
+                points, table, upstream[0], ctx.layout, ctx.active, ctx.kernels
             )
-        return on_points, on_table, None, None
+        if ctx.needs_input_grad[1]:
+            on_table = ctx.kernels.encode_back(
+                points.detach(), upstream[0].detach(), len(table), ctx.layout, ctx.active
+            )
+        return on_points, on_table, None, None, None
 
 
 class _Slope(torch.autograd.Function):
-    """Gradient of features by their places, by the CPU kernel."""
+    """Gradient of features by their places, by the kernels of a module."""
 
     @staticmethod
     def forward(
@@ -230,35 +242,15 @@ class _Slope(torch.autograd.Function):
         upstream: Tensor,
         layout: GridLayout,
         active: int,
+        kernels: ModuleType,
     ) -> Tensor:
-        from . import grid_numba  # noqa: PLC0415  compiling is slow to import
-
         ctx.save_for_backward(points, table, upstream)
-        ctx.layout, ctx.active = layout, active
-        return torch.from_numpy(
-            grid_numba.slope(
-                _array(points), _array(table), _array(upstream), _levels(layout), active
-            )
-        )
+        ctx.layout, ctx.active, ctx.kernels = layout, active, kernels
+        return kernels.slope(points.detach(), table.detach(), upstream.detach(), layout, active)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *pull: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401  # pyright: ignore[reportIncompatibleMethodOverride]  torch's own, untyped
-        from . import grid_numba  # noqa: PLC0415  compiling is slow to import
-
-        points, table, upstream = ctx.saved_tensors
-        on_table, on_upstream = grid_numba.slope_back(
-            (_array(points), _array(table), _array(upstream)),
-            _array(pull[0]),
-            _levels(ctx.layout),
-            ctx.active,
-        )
-        return None, torch.from_numpy(on_table), torch.from_numpy(on_upstream), None, None
-
-
-def _levels(layout: GridLayout) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return layout.scale, layout.resolution, layout.first
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return np.ascontiguousarray(tensor.detach().numpy())
+        inputs = (saved.detach() for saved in ctx.saved_tensors)
+        on_table, on_upstream = ctx.kernels.slope_back(*inputs, pull[0], ctx.layout, ctx.active)
+        return None, on_table, on_upstream, None, None, None

@@ -8,67 +8,94 @@ threads meet and sums keep their order. Features go two by two, in registers.
 # pyright: reportMissingParameterType=false
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..kernels import njit, run_jobs
+from .grid import GridLayout
 
 _F, _U = np.float32, np.uint32
 _ONE, _HALF, _ZERO = _F(1), _F(0.5), _F(0)
 _PRIME_Y, _PRIME_Z = _U(2654435761), _U(805459861)
 _BLOCK = 256
 """Points that one job takes."""
-Floats = NDArray[np.float32]
-Levels = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]
 
 
-def encode(points: Floats, table: Floats, levels: Levels, active: int) -> Floats:
+def encode(
+    points: Float[Tensor, "p 3"], table: Float[Tensor, "r f"], layout: GridLayout, active: int
+) -> Float[Tensor, "p c"]:
     """Give the features of points; see `encode_reference`."""
-    out = np.zeros((len(points), len(levels[0]) * table.shape[1]), np.float32)
-    run_jobs(_encode_kernel, _blocks(points), points, table, *levels, active, out, at_least=2)
-    return out
+    at, numbers = _array(points), _array(table)
+    out = np.zeros((len(at), len(layout.scale) * numbers.shape[1]), np.float32)
+    run_jobs(_encode_kernel, _blocks(at), at, numbers, *_levels(layout), active, out, at_least=2)
+    return torch.from_numpy(out)
 
 
 def encode_back(
-    points: Floats, upstream: Floats, shape: tuple[int, ...], levels: Levels, active: int
-) -> Floats:
-    """Give the gradient by the table."""
-    out = np.zeros(tuple(shape), np.float32)
-    run_jobs(_encode_back_kernel, active, points, upstream, *levels, out)
-    return out
+    points: Float[Tensor, "p 3"],
+    upstream: Float[Tensor, "p c"],
+    rows: int,
+    layout: GridLayout,
+    active: int,
+) -> Float[Tensor, "r f"]:
+    """Give the gradient by the table, of so many rows."""
+    out = np.zeros((rows, upstream.shape[1] // len(layout.scale)), np.float32)
+    run_jobs(_encode_back_kernel, active, _array(points), _array(upstream), *_levels(layout), out)
+    return torch.from_numpy(out)
 
 
-def slope(points: Floats, table: Floats, upstream: Floats, levels: Levels, active: int) -> Floats:
+def slope(
+    points: Float[Tensor, "p 3"],
+    table: Float[Tensor, "r f"],
+    upstream: Float[Tensor, "p c"],
+    layout: GridLayout,
+    active: int,
+) -> Float[Tensor, "p 3"]:
     """Give the gradient of the features times `upstream` by the points."""
-    out = np.empty((len(points), 3), np.float32)
-    run_jobs(
-        _slope_kernel, _blocks(points), points, table, upstream, *levels, active, out, at_least=2
-    )
-    return out
+    at = _array(points)
+    out = np.empty((len(at), 3), np.float32)
+    inputs = (at, _array(table), _array(upstream))
+    run_jobs(_slope_kernel, _blocks(at), *inputs, *_levels(layout), active, out, at_least=2)
+    return torch.from_numpy(out)
 
 
 def slope_back(
-    inputs: tuple[Floats, Floats, Floats], pull: Floats, levels: Levels, active: int
-) -> tuple[Floats, Floats]:
+    points: Float[Tensor, "p 3"],
+    table: Float[Tensor, "r f"],
+    upstream: Float[Tensor, "p c"],
+    pull: Float[Tensor, "p 3"],
+    layout: GridLayout,
+    active: int,
+) -> tuple[Float[Tensor, "r f"], Float[Tensor, "p c"]]:
     """Give the gradients of `slope` by the table and by `upstream`."""
-    points, table, upstream = inputs
-    on_table = np.zeros_like(table)
-    on_upstream = np.zeros_like(upstream)
-    run_jobs(_slope_back_table_kernel, active, points, upstream, pull, *levels, on_table)
+    at, numbers, along, levels = _array(points), _array(table), _array(pull), _levels(layout)
+    on_table, on_upstream = np.zeros_like(numbers), np.zeros(upstream.shape, np.float32)
+    run_jobs(_slope_back_table_kernel, active, at, _array(upstream), along, *levels, on_table)
     run_jobs(
         _slope_back_upstream_kernel,
-        _blocks(points),
-        points,
-        table,
-        pull,
+        _blocks(at),
+        at,
+        numbers,
+        along,
         *levels,
         active,
         on_upstream,
         at_least=2,
     )
-    return on_table, on_upstream
+    return torch.from_numpy(on_table), torch.from_numpy(on_upstream)
 
 
-def _blocks(points: Floats) -> int:
+def _levels(layout: GridLayout) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return layout.scale, layout.resolution, layout.first
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    return np.ascontiguousarray(tensor.numpy())
+
+
+def _blocks(points: NDArray[np.float32]) -> int:
     return -(-len(points) // _BLOCK)
 
 

@@ -6,9 +6,10 @@ Samples of all rays lie in one line, ray after ray, so that empty space costs no
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
@@ -129,17 +130,13 @@ def march(
         shift = torch.full((count,), 0.5).to(origin)
     else:
         shift = torch.rand(count, generator=rng, device=rng.device).to(origin)
-    if origin.device.type != "cpu" or origin.dtype != torch.float32:
+    kernels = kernels_for(origin)
+    if kernels is None:
         return march_reference(origin, direction, occupancy, step=step, shift=shift)
-    from . import march_numba  # noqa: PLC0415  compiling is slow to import
-
-    rays = (_array(origin), _array(direction), _array(shift))
-    distance, ray, first = march_numba.march(
-        rays, _array(occupancy.full), occupancy.half_width, step
+    distance, ray, first = kernels.march(
+        origin.detach(), direction.detach(), shift, occupancy.full, occupancy.half_width, step
     )
-    return RaySamples(
-        torch.from_numpy(distance), torch.from_numpy(ray), torch.from_numpy(first), step
-    )
+    return RaySamples(distance, ray, first, step)
 
 
 def march_reference(
@@ -183,8 +180,9 @@ def composite(
     Returns:
         Sums over each ray, over nothing; and the weight of each sample. Both are differentiable.
     """
-    if alpha.device.type == "cpu" and alpha.dtype == torch.float32:
-        return _Composited.apply(alpha, values, samples.first)
+    kernels = kernels_for(alpha)
+    if kernels is not None:
+        return _Composited.apply(alpha, values, samples.first, kernels)
     return composite_reference(alpha, values, samples)
 
 
@@ -203,28 +201,38 @@ def composite_reference(
     return out.index_add(0, samples.ray, weight[:, None] * values), weight
 
 
-class _Composited(torch.autograd.Function):
-    """The same by the CPU kernel."""
-
-    @staticmethod
-    def forward(ctx: Any, alpha: Tensor, values: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN401  torch's own, untyped
+def kernels_for(tensor: Tensor) -> ModuleType | None:
+    """Give the kernels for where a tensor lies: `march_numba`, `march_triton`, or none."""
+    if tensor.dtype != torch.float32:
+        return None
+    if tensor.device.type == "cpu":
         from . import march_numba  # noqa: PLC0415  compiling is slow to import
 
+        return march_numba
+    if tensor.is_cuda and find_spec("triton") is not None:
+        from . import march_triton  # noqa: PLC0415  Triton is optional
+
+        return march_triton
+    return None
+
+
+class _Composited(torch.autograd.Function):
+    """The same by the kernels of a module."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401  torch's own, untyped
+        alpha: Tensor,
+        values: Tensor,
+        first: Tensor,
+        kernels: ModuleType,
+    ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(alpha, values, first)
-        out, weight = march_numba.composite(_array(alpha), _array(values), _array(first))
-        return torch.from_numpy(out), torch.from_numpy(weight)
+        ctx.kernels = kernels
+        return kernels.composite(alpha.detach(), values.detach(), first)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401  # pyright: ignore[reportIncompatibleMethodOverride]  torch's own, untyped
-        from . import march_numba  # noqa: PLC0415  compiling is slow to import
-
-        alpha, values, first = (_array(saved) for saved in ctx.saved_tensors)
-        on_alpha, on_values = march_numba.composite_back(
-            (alpha, values, first), _array(upstream[0]), _array(upstream[1])
-        )
-        return torch.from_numpy(on_alpha), torch.from_numpy(on_values), None
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return np.ascontiguousarray(tensor.detach().numpy())
+        inputs = (saved.detach() for saved in ctx.saved_tensors)
+        return *ctx.kernels.composite_back(*inputs, *upstream), None, None

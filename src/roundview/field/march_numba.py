@@ -6,7 +6,9 @@
 import math
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
 from ..kernels import njit, run_jobs
 
@@ -14,51 +16,58 @@ _F = np.float32
 _ZERO, _ONE, _TINY = _F(0), _F(1), _F(1e-9)
 _BLOCK = 64
 """Rays that one job takes."""
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int64]
 
 
 def march(
-    rays: tuple[Floats, Floats, Floats], full: NDArray[np.bool_], half_width: float, step: float
-) -> tuple[Floats, Ints, Ints]:
+    origin: Float[Tensor, "r 3"],
+    direction: Float[Tensor, "r 3"],
+    shift: Float[Tensor, " r"],
+    full: Bool[Tensor, "c c c"],
+    half_width: float,
+    step: float,
+) -> tuple[Float[Tensor, " p"], Int[Tensor, " p"], Int[Tensor, " r1"]]:
     """Give distances, ray numbers and first samples; see `march_reference`."""
-    count = len(rays[0])
+    rays, count = (_array(origin), _array(direction), _array(shift)), len(origin)
     most = math.ceil(2 * math.sqrt(3) * half_width / step)
     table = np.empty((count, most), np.float32)
     found = np.zeros(count, np.int64)
-    run_jobs(_march_kernel, _blocks(count), *rays, full, _F(half_width), _F(step), table, found)
+    sizes = (_F(half_width), _F(step))
+    run_jobs(_march_kernel, _blocks(count), *rays, _array(full), *sizes, table, found)
     first = np.concatenate([[0], np.cumsum(found)]).astype(np.int64)
     distance = np.empty(first[-1], np.float32)
     ray = np.empty(first[-1], np.int64)
     run_jobs(_pack_kernel, _blocks(count), table, first, distance, ray)
-    return distance, ray, first
+    return torch.from_numpy(distance), torch.from_numpy(ray), torch.from_numpy(first)
 
 
-def composite(alpha: Floats, values: Floats, first: Ints) -> tuple[Floats, Floats]:
+def composite(
+    alpha: Float[Tensor, " p"], values: Float[Tensor, "p c"], first: Int[Tensor, " r1"]
+) -> tuple[Float[Tensor, "r c"], Float[Tensor, " p"]]:
     """Give sums over rays and weights of samples."""
     rays = len(first) - 1
     out = np.zeros((rays, values.shape[1]), np.float32)
     weight = np.empty(len(alpha), np.float32)
-    run_jobs(_composite_kernel, _blocks(rays), alpha, values, first, out, weight)
-    return out, weight
+    inputs = (_array(alpha), _array(values), _array(first))
+    run_jobs(_composite_kernel, _blocks(rays), *inputs, out, weight)
+    return torch.from_numpy(out), torch.from_numpy(weight)
 
 
 def composite_back(
-    inputs: tuple[Floats, Floats, Ints], on_out: Floats, on_weight: Floats
-) -> tuple[Floats, Floats]:
+    alpha: Float[Tensor, " p"],
+    values: Float[Tensor, "p c"],
+    first: Int[Tensor, " r1"],
+    on_out: Float[Tensor, "r c"],
+    on_weight: Float[Tensor, " p"],
+) -> tuple[Float[Tensor, " p"], Float[Tensor, "p c"]]:
     """Give the gradients by alpha and values."""
-    alpha, values, first = inputs
-    on_alpha, on_values = np.empty_like(alpha), np.empty_like(values)
-    run_jobs(
-        _composite_back_kernel,
-        _blocks(len(first) - 1),
-        *inputs,
-        on_out,
-        on_weight,
-        on_alpha,
-        on_values,
-    )
-    return on_alpha, on_values
+    inputs = tuple(_array(part) for part in (alpha, values, first, on_out, on_weight))
+    on_alpha, on_values = np.empty_like(inputs[0]), np.empty_like(inputs[1])
+    run_jobs(_composite_back_kernel, _blocks(len(first) - 1), *inputs, on_alpha, on_values)
+    return torch.from_numpy(on_alpha), torch.from_numpy(on_values)
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(tensor.numpy())
 
 
 def _blocks(rays: int) -> int:
