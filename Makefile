@@ -61,7 +61,8 @@ harden: venv
 
 docs: venv
 	$(PIP) install -q -c constraints.txt -e ".[docs]"
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "Open out/site/index.html."
 
 format:
 	$(BIN)/ruff format .

@@ -116,8 +116,13 @@ const journeys = {
     console.log(JSON.stringify({ mesh, splats }));
     claim(mesh > 0.05 && splats > 0.05, "both are drawn");
     claim(Math.abs(mesh - splats) < 0.12, "both are seen by one camera");
+    claim(/^12 triangles$/.test(await page.textContent("#mesh-what")), "the triangles are counted");
+    await page.click("#turn");
+    claim((await page.getAttribute("#turn", "aria-pressed")) === "true", "the views turn");
     await page.locator("#mesh canvas").press("ArrowRight");
-    for (const [label, suffix] of [["Mesh: GLB", ".glb"], ["Mesh: OBJ", ".zip"], ["Splats: SPZ", ".spz"]]) {
+    claim((await page.getAttribute("#turn", "aria-pressed")) === "false", "they stop when they are touched");
+    await page.click("#front");
+    for (const [label, suffix] of [["Download GLB", ".glb"], ["Mesh: GLB", ".glb"], ["Mesh: OBJ", ".zip"], ["Splats: SPZ", ".spz"]]) {
       const [download] = await Promise.all([page.waitForEvent("download"), page.click(`[aria-label^="${label}"]`)]);
       claim(download.suggestedFilename().endsWith(suffix), `${label} is named well`);
       claim(statSync(await download.path()).size > 100, `${label} holds something`);
@@ -154,6 +159,37 @@ const journeys = {
     await page.waitForFunction(() => /SIGKILL/.test(document.querySelector("#alert").textContent));
     await page.goto(`${address}/#job=0123456789abcdef`);
     await page.waitForFunction(() => /no such job/.test(document.querySelector("#alert").textContent));
+  },
+
+  async again() {
+    const page = await open();
+    await choose(page);
+    await ready(page);
+    await page.click("text=Draft");
+    await make(page, 0);
+    await page.waitForSelector("#result:not([hidden])");
+    const first = page.url();
+    await page.click("#change");
+    await page.waitForSelector("#kept:not([hidden])");
+    claim(await page.isChecked("[name=quality][value=draft]"), "the settings are those of the job");
+    claim((await page.inputValue("#seed")) !== "0", "but for the seed");
+    claim(/Took .* here the last time/.test(await page.textContent("#took")), "it says what the last one took");
+    await shot(page, "8-again");
+    await make(page, 4);
+    await page.waitForSelector("#stages .now");
+    claim(page.url() !== first, "it is another job");
+    claim(await page.isVisible("#overall progress"), "it is known how far the whole is");
+    claim(/left|Nearly done/.test(await page.textContent("#clock")), "and about how long it takes");
+    await shot(page, "9-expected");
+    await page.waitForSelector("#result:not([hidden])");
+    const second = page.url();
+    await page.click("#reseed");
+    await page.waitForFunction((url) => location.href !== url, second);
+    await page.waitForSelector("#result:not([hidden])");
+    await page.click("#change");
+    await page.click("#kept-other");
+    await page.waitForSelector("#drop:not([hidden])");
+    claim(await page.isDisabled("#make"), "without a photo nothing can be made");
   },
 
   async cancel() {

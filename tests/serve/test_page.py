@@ -45,7 +45,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     process.wait(timeout=30)
 
 
-@pytest.mark.parametrize("journey", ["whole", "refusals", "cancel", "reload", "looks", "keyboard"])
+@pytest.mark.parametrize(
+    "journey", ["whole", "refusals", "again", "cancel", "reload", "looks", "keyboard"]
+)
 def test_the_page_does_what_a_person_expects(
     address: str, journey: str, repository: Path, tmp_path: Path
 ) -> None:

@@ -28,8 +28,9 @@ export function form(fields) {
   return { method: "POST", body: data };
 }
 
-// Follow a job until it is over; gives a function that stops following.
-export function follow(id, onJob, onGone) {
+// Follow a job until it is over; gives a function that stops following. While the server is away
+// the browser tries again by itself, so one that is restarted finds us waiting.
+export function follow(id, { onJob, onGone, onAway, onRefused }) {
   const events = new EventSource(`/api/jobs/${id}/events`);
   events.addEventListener("job", (event) => {
     const job = JSON.parse(event.data);
@@ -37,23 +38,27 @@ export function follow(id, onJob, onGone) {
     onJob(job);
   });
   events.addEventListener("gone", () => { events.close(); onGone(); });
-  // The browser tries again by itself; a server that is restarted finds us waiting.
+  events.addEventListener("error", () => {
+    if (events.readyState === EventSource.CLOSED) onRefused();
+    else onAway();
+  });
   return () => events.close();
 }
 
 export const over = (job) => ["done", "failed", "cancelled"].includes(job.state);
 
-export function duration(seconds) {
+export function duration(seconds, exact = 9.95) {
   if (!(seconds >= 0)) return "";
-  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  if (seconds < exact) return `${seconds.toFixed(1)} s`;
   if (seconds < 99.5) return `${Math.round(seconds)} s`;
+  if (seconds < 600 && Math.round(seconds) % 60) return `${Math.floor(Math.round(seconds) / 60)} min ${Math.round(seconds) % 60} s`;
   if (seconds < 5940) return `${Math.round(seconds / 60)} min`;
   return `${(seconds / 3600).toFixed(1)} h`;
 }
 
 export function size(bytes) {
   if (bytes == null) return "";
-  return bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+  return bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
 }
 
 export function sentence(text) {

@@ -8,16 +8,43 @@ const NAMES = {
   im3d: "IM-3D", hi3d: "Hi3D", "cascade-zero123": "Cascade-Zero123", hifi123: "HiFi-123",
   isotropic3d: "Isotropic3D", draft: "Draft", standard: "Standard", high: "High",
 };
+const ABOUT = {
+  im3d: "Draws pictures all round, fits splats to them, redraws and fits again. A good first choice.",
+  hi3d: "Draws one turn as a clip, sharpens it, fits a smooth surface. Keeps handles and rims best; slower.",
+  "cascade-zero123": "Draws nearby views first, then every view from those. The quickest.",
+  hifi123: "Grows a shape step by step, then its colours from the photo. The best outline of the front; the slowest.",
+  isotropic3d: "Grows a shape from one impression of the photo. It resembles the photo and does not copy it.",
+};
+const STAGES = {
+  matte: "Cut out the object", elevation: "Judge the camera's height", depth: "Judge its depth",
+  prompts: "Draw nearby views", draw: "Draw the other sides", redraw: "Redraw the sides", enhance: "Sharpen the views",
+  fit: "Fit splats", coarse: "Grow a rough shape", distil: "Grow the shape", tetrahedra: "Make it solid",
+  "fixed views": "Draw fixed views", refine: "Refine the colours", render: "Look from all sides", field: "Fit a surface",
+  mesh: "Build the mesh", unwrap: "Flatten its surface", texture: "Paint the texture", save: "Write the files",
+};
 const STATES = { queued: "waiting", running: "running", done: "done", failed: "failed", cancelled: "cancelled" };
+const MAIN = "asset.glb";
 const GROUPS = [
-  ["Mesh", { "asset.glb": "GLB", "asset.obj.zip": "OBJ", "asset.ply": "PLY", "asset.stl": "STL", "asset.3mf": "3MF", "asset.usdz": "USDZ" }],
-  ["Splats", { "splats.ply": "PLY", "splats.splat": "SPLAT", "splats.spz": "SPZ" }],
-  ["Pictures", { "turntable.mp4": "Turntable", "turntable.webp": "Turntable", "preview.png": "Preview", "views.zip": "Views" }],
-  ["Record", { "record.json": "How it was made" }],
+  ["Mesh", {
+    "asset.glb": ["GLB", "viewers, engines, the web"], "asset.obj.zip": ["OBJ", "older 3D programs"],
+    "asset.usdz": ["USDZ", "Apple devices"], "asset.3mf": ["3MF", "printing in colour"],
+    "asset.stl": ["STL", "printing, shape only"], "asset.ply": ["PLY", "measuring, research"],
+  }],
+  ["Splats", {
+    "splats.ply": ["PLY", "every splat program"], "splats.splat": ["SPLAT", "web viewers"], "splats.spz": ["SPZ", "the smallest"],
+  }],
+  ["Pictures", {
+    "turntable.mp4": ["Turntable", "a film, once round"], "turntable.webp": ["Turntable", "a film, once round"],
+    "preview.png": ["Overview", "one sheet of everything"], "views.zip": ["Views", "what was drawn, with cameras"],
+  }],
+  ["Record", { "record.json": ["How it was made", "settings, times, licences"] }],
 ];
+const AWAY = "The server does not answer. This page goes on by itself when it is back.";
 
-let options = { upload_bytes: 50e6 };
+let options = { upload_bytes: 50e6, took: [] };
 let photo = null; // The chosen file.
+let kept = null; // The job whose photo is to be used again.
+let open = null; // The job that is shown, as it was last told.
 let matting = null; // Aborts the matte that is being made.
 let leave = () => {}; // Stops following the open job.
 let viewers = null;
@@ -54,10 +81,9 @@ async function choose(file) {
   if (file.size > options.upload_bytes) {
     return complain(`This file has ${size(file.size)}; at most ${size(options.upload_bytes)} are taken.`);
   }
-  if (location.hash) location.hash = "";
+  if (location.hash) history.pushState(null, "", "#");
   photo = file;
-  $("drop").hidden = true;
-  $("editor").hidden = false;
+  compose();
   await editor.open(file);
   if ($("whole").checked) return;
   await cutOut();
@@ -94,9 +120,27 @@ function forgetPhoto() {
   matting?.abort();
   photo = null;
   $("file").value = "";
-  $("drop").hidden = false;
-  $("editor").hidden = true;
+  if (!$("compose").hidden) compose();
+}
+
+// Show the form: for a photo that is to be chosen, one that is, or that of an earlier job.
+function compose(job = null) {
+  leave();
+  clearInterval(ticking);
+  viewers?.close();
+  kept = job;
+  open = null;
+  document.title = "roundview";
+  $("job").hidden = true;
+  $("compose").hidden = false;
+  $("new").hidden = !job;
+  $("kept").hidden = !job;
+  $("drop").hidden = $("steps").hidden = Boolean(job || photo);
+  $("editor").hidden = Boolean(job) || !photo;
+  $("compose-title").textContent = photo && !job ? "Photo and cut-out" : "Photo";
+  if (job) $("kept-photo").src = job.photo;
   showTools();
+  showTook();
 }
 
 function showTools() {
@@ -104,10 +148,11 @@ function showTools() {
   $("restore").disabled = !editor.edited;
   $("size").value = editor.brush.size;
   document.querySelector(`[name=brush][value=${editor.brush.keep ? "keep" : "remove"}]`).checked = true;
-  const ready = photo && (editor.ready || $("whole").checked);
+  const ready = kept || (photo && (editor.ready || $("whole").checked));
   $("make").disabled = !ready;
   $("why").hidden = Boolean(ready);
   $("why").textContent = photo ? "In a moment: the object is being found." : "Choose a photo first.";
+  $("make").textContent = kept ? "Make it again" : "Make 3D";
 }
 
 // ---- Asking for an asset
@@ -130,26 +175,57 @@ async function send(event) {
   event.preventDefault();
   if ($("make").disabled) return;
   $("make").disabled = true;
+  $("make").textContent = "Sending…";
   await guarded(async () => {
     const wanted = settings();
+    remember(wanted);
+    if (kept) return again(kept, wanted);
     const mask = wanted.no_matte ? null : await editor.painted();
     const job = await json("/api/jobs", form({ photo, mask, settings: JSON.stringify(wanted) }));
-    remember();
     location.hash = `job=${job.id}`;
   });
   showTools();
 }
 
-function remember() {
-  const { recipe, quality } = settings();
+// Have the photo of a job made again.
+async function again(job, wanted) {
+  const made = await json(`/api/jobs/${job.id}/again`, form({ settings: JSON.stringify(wanted) }));
+  location.hash = `job=${made.id}`;
+}
+
+// Put the settings of a job into the form.
+function fill(s) {
+  $("recipe").value = s.recipe;
+  document.querySelector(`[name=quality][value=${s.quality}]`).checked = true;
+  $("seed").value = s.seed;
+  $("faces").value = s.faces;
+  if (![...$("texture").options].some((one) => Number(one.value) === s.texture_size)) {
+    $("texture").append(new Option(s.texture_size));
+  }
+  $("texture").value = s.texture_size;
+  $("watertight").checked = s.watertight;
+  $("whole").checked = s.no_matte;
+  $("elevation").value = s.photo_elevation_deg ?? "";
+}
+
+// Say what a method is, and what it took when it was last used here: nobody else's figure would do.
+function showTook() {
+  const recipe = $("recipe").value;
+  const quality = document.querySelector("[name=quality]:checked")?.value;
+  const last = options.took.find((one) => one.recipe === recipe && one.quality === quality);
+  $("about").textContent = ABOUT[recipe] ?? "";
+  $("took").textContent = last
+    ? `Took ${duration(last.seconds)} here the last time.`
+    : "Draft shows whether it will do; high takes several times as long as standard.";
+}
+
+function remember({ recipe, quality }) {
   try {
     localStorage.setItem("roundview", JSON.stringify({ recipe, quality }));
   } catch { /* Private windows may have no storage. */ }
 }
 
-function randomSeed() {
-  $("seed").value = crypto.getRandomValues(new Uint32Array(1))[0];
-}
+const randomSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
 
 // ---- Following a job
 
@@ -159,105 +235,187 @@ function openJob(id) {
   $("compose").hidden = true;
   $("job").hidden = $("new").hidden = false;
   $("running").hidden = $("result").hidden = true;
+  $("reseed").hidden = $("change").hidden = $("cancel").hidden = true;
   $("job-title").textContent = "Job";
   $("facts").textContent = "";
-  let shown = null;
+  open = null;
+  let away = false;
   guarded(async () => {
     await json(`/api/jobs/${id}`); // One that is gone is told plainly.
-    leave = follow(id, (job) => {
-      const first = shown === null;
-      if (job.state !== shown?.state || job.stage !== shown?.stage) tell(job, first);
-      showJob(job, shown);
-      shown = job;
-      if (over(job)) listJobs();
-    }, () => { complain("This job was removed."); listJobs(); });
+    if (location.hash !== `#job=${id}`) return;
+    leave = follow(id, {
+      onJob(job) {
+        const before = open;
+        open = job;
+        if (away) complain("");
+        away = false;
+        if (job.state !== before?.state || job.stage !== before?.stage) tell(job, !before);
+        showJob(job, before);
+        if (over(job) || job.state !== before?.state) listJobs();
+      },
+      onGone() { complain("This job was removed."); listJobs(); },
+      onAway() {
+        if (!away) complain(AWAY);
+        away = true;
+        clearInterval(ticking);
+      },
+      onRefused: () => guarded(() => json(`/api/jobs/${id}`)),
+    });
   }).then(() => $("job-title").focus({ preventScroll: true }));
 }
 
 function tell(job, first) {
-  if (job.state === "running") announce(job.stage ? `Now: ${job.stage}.` : "It has begun.");
+  if (job.state === "running") announce(job.stage ? `Now: ${stageName(job.stage)}.` : "It has begun.");
   else if (!first || job.state === "queued") announce(`The job is ${STATES[job.state]}.`);
 }
 
 function showJob(job, before) {
   const s = job.settings;
-  const title = { queued: "Waiting", running: "Making it", done: "Done", failed: "It did not work", cancelled: "Cancelled" };
-  $("job-title").textContent = title[job.state];
-  document.title = `${title[job.state]} – roundview`;
+  const titles = { queued: "Waiting", running: "Making it", done: "Done", failed: "It did not work", cancelled: "Cancelled" };
+  const title = job.state === "running" && !job.stage ? "Starting" : titles[job.state];
+  $("job-title").textContent = title;
   const facts = [named(s.recipe), named(s.quality), `seed ${s.seed}`];
   if (job.state === "done") facts.push(`took ${duration(job.ended - job.started)}`);
   $("facts").textContent = facts.join(" · ");
   $("cancel").hidden = over(job);
   $("cancel").disabled = false;
+  $("reseed").hidden = $("change").hidden = !over(job);
   $("running").hidden = job.state === "done";
   $("result").hidden = job.state !== "done";
   for (const picture of [$("photo"), $("photo-done")]) {
     if (picture.getAttribute("src") !== job.photo) picture.src = job.photo;
   }
   clearInterval(ticking);
-  if (job.state === "failed") complain(`It did not work: ${job.reason.replace(/^photo: /, "")}`);
+  const ahead = outlook(job);
+  document.title = `${ahead ? `${percent(ahead.share)} ` : ""}${title} – roundview`;
+  if (job.state === "failed") complain(`It did not work: ${job.reason.replace(/^photo: /, "")}${advice(job.reason)}`);
   if (job.state === "done") return before?.state === "done" ? null : showResult(job);
   $("preview").hidden = !job.preview;
   $("nothing").hidden = Boolean(job.preview);
   if (job.preview && $("preview").getAttribute("src") !== job.preview) $("preview").src = job.preview;
   if (over(job)) $("nothing").textContent = "There is no picture of it.";
-  else $("nothing").textContent = "The first picture appears after a moment.";
-  showStages(job);
-  const tick = () => { $("clock").textContent = clock(job); };
+  else $("nothing").textContent = "The first picture appears when the object is cut out.";
+  showStages(job, ahead);
+  $("overall").hidden = !ahead || over(job);
+  if (ahead) $("all").value = ahead.share;
+  const tick = () => { $("clock").textContent = clock(job, ahead); };
   tick();
   if (!over(job)) ticking = setInterval(tick, 1000);
 }
 
-function clock(job) {
+function advice(reason) {
+  if (/no object|object is (only|smaller)/i.test(reason)) return " Choose the photo again and paint the object with the brush.";
+  if (/memory/i.test(reason)) return " Try a lower quality, or close other programs.";
+  if (/longer than/i.test(reason)) return " Try a lower quality.";
+  return "";
+}
+
+const percent = (share) => `${Math.round(share * 100)} %`;
+
+function stageName(name) {
+  const [, word, round] = name.match(/^(.*?)(?: (\d+))?$/);
+  return `${STAGES[word] ?? word}${round ? `, round ${Number(round) + 1}` : ""}`;
+}
+
+// How far a job is and what remains, judged by the last one of its kind and this one's own pace.
+function outlook(job) {
+  const before = new Map(job.expected.map((stage) => [stage.name, stage.seconds ?? 0]));
+  const whole = [...before.values()].reduce((sum, seconds) => sum + seconds, 0);
+  if (!whole) return null;
+  let done = 0, took = 0;
+  for (const stage of job.stages) {
+    done += before.get(stage.name) ?? 0;
+    if (before.has(stage.name)) took += stage.seconds ?? 0;
+  }
+  const ended = new Set(job.stages.map((stage) => stage.name));
+  if (job.stage && !ended.has(job.stage)) done += (before.get(job.stage) ?? 0) * job.fraction;
+  const pace = done > 3 && took > 3 ? Math.min(4, Math.max(0.25, took / done)) : 1;
+  const coming = [...before.keys()].filter((name) => !ended.has(name) && name !== job.stage);
+  return { share: Math.min(1, done / whole), left: Math.max(0, whole - done) * pace, coming };
+}
+
+function clock(job, ahead) {
   if (job.state === "queued") return job.ahead ? `${job.ahead} before it` : "It is next.";
   if (!job.started) return "It never began.";
   if (job.ended) return `It ran for ${duration(job.ended - job.started)}.`;
-  return `${duration(Date.now() / 1000 - job.started)} so far`;
+  const soFar = `${duration(Math.max(0, Date.now() / 1000 - job.started), 1)} so far`;
+  if (!job.stage) return `Loading the models, ${soFar}.`;
+  if (!ahead) return `${soFar}.`;
+  return ahead.left > 5 ? `About ${duration(roughly(ahead.left))} left, ${soFar}.` : `Nearly done, ${soFar}.`;
 }
 
-function showStages(job) {
-  const rows = job.stages.map((stage) => element("li", {},
-    element("span", { className: "mark", ariaHidden: "true", textContent: "✓" }),
-    element("span", { textContent: stage.name }),
-    element("span", { className: "seconds", textContent: stage.resumed ? "kept" : duration(stage.seconds) })));
+// What cannot be known to the second is not told to the second.
+function roughly(seconds) {
+  const step = seconds < 60 ? 5 : seconds < 300 ? 30 : 60;
+  return Math.ceil(seconds / step) * step;
+}
+
+function showStages(job, ahead) {
+  const row = (kind, mark, name, note, ...more) => element("li", { className: kind },
+    element("span", { className: mark ? "mark" : "spin", ariaHidden: "true", textContent: mark }),
+    element("span", { textContent: stageName(name) }),
+    element("span", { className: "seconds", textContent: note }), ...more);
+  const rows = job.stages.map((stage) => row("ended", "✓", stage.name, stage.resumed ? "kept" : duration(stage.seconds)));
   const last = job.stages.at(-1)?.name;
-  if (job.state === "running" && (job.fraction < 1 || job.stage !== last)) {
-    const bar = element("progress", { max: 1, value: job.fraction, ariaLabel: job.stage ?? "starting" });
-    rows.push(element("li", {},
-      element("span", { className: "spin", ariaHidden: "true" }),
-      element("span", { textContent: job.stage ?? "starting" }),
-      element("span", { className: "seconds", textContent: job.stage ? `${Math.round(job.fraction * 100)} %` : "" }), bar));
+  if (job.state === "running" && job.stage && (job.fraction < 1 || job.stage !== last)) {
+    const bar = element("progress", { max: 1, ariaLabel: stageName(job.stage) });
+    if (job.fraction > 0) bar.value = job.fraction; // Some stages do not say how far they are.
+    rows.push(row("now", "", job.stage, job.fraction > 0 ? percent(job.fraction) : "", bar));
   }
+  if (!over(job)) for (const name of ahead?.coming ?? []) rows.push(row("coming", "·", name, ""));
   $("stages").replaceChildren(...rows);
 }
 
 async function showResult(job) {
   showFiles(job);
+  showTurning(false);
+  $("mesh-what").textContent = $("splats-what").textContent = "";
   const { Viewers } = await import("./viewers.js"); // Half a megabyte, only when it is wanted.
   viewers ??= new Viewers($("mesh"), $("splats"));
-  await viewers.open(job);
+  await viewers.open(job, {
+    onOpened(what, count) {
+      const unit = what === "mesh" ? " triangles" : "";
+      $(`${what}-what`).textContent = `${count.toLocaleString("en")}${unit}`;
+    },
+    onTouched: () => showTurning(false),
+  });
   viewers.shade($("shading").value);
 }
 
+function showTurning(on) {
+  $("turn").setAttribute("aria-pressed", String(on));
+  viewers?.turn(on);
+}
+
 function showFiles(job) {
+  const main = job.files.find((file) => file.name === MAIN);
   const rows = [];
+  if (main) {
+    rows.push(element("p", { className: "best" }, link(main, "Download GLB", size(main.bytes), "main"),
+      element("span", { className: "faint", textContent: "The textured mesh in one file. Most programs open it." })));
+  }
   for (const [title, labels] of GROUPS) {
     const found = job.files.filter((file) => labels[file.name]);
     if (!found.length) continue;
-    rows.push(element("dt", { textContent: title }),
-      element("dd", {}, ...found.map((file) => link(file, labels[file.name], title))));
+    const order = Object.keys(labels);
+    found.sort((one, other) => order.indexOf(one.name) - order.indexOf(other.name));
+    rows.push(element("h4", { textContent: title }), element("ul", { className: "files" },
+      ...found.map((file) => element("li", {}, link(file, ...labels[file.name], "file", title)))));
   }
   $("files").replaceChildren(...rows);
 }
 
-function link(file, label, title) {
-  const made = element("a", { href: file.url, textContent: label, ariaLabel: `${title}: ${label} ${size(file.bytes)}` });
-  if (file.bytes) made.append(" ", element("small", { textContent: size(file.bytes) }));
+function link(file, label, use, kind, title = "Mesh") {
+  const told = [use, kind === "file" ? size(file.bytes) : ""].filter(Boolean).join(" · ");
+  const note = element("small", { textContent: told });
+  const spoken = kind === "file" ? `${title}: ${label}, ${told}` : `${label}, ${told}`;
+  const made = element("a", { href: file.url, className: kind, ariaLabel: spoken }, element("span", { textContent: label }), note);
   made.download = `roundview-${file.name}`;
   made.addEventListener("click", async (event) => {
     event.preventDefault();
     if (made.ariaBusy === "true") return;
     made.ariaBusy = "true";
+    note.textContent = "Preparing…";
     announce(`Preparing ${label}.`);
     await guarded(async () => {
       const blob = await (await ask(file.url)).blob();
@@ -266,6 +424,7 @@ function link(file, label, title) {
       setTimeout(() => URL.revokeObjectURL(address), 60_000);
       announce(`${label} is downloaded.`);
     });
+    note.textContent = told;
     made.ariaBusy = "false";
   });
   return made;
@@ -320,21 +479,25 @@ async function removeJob(job, what) {
 
 // ---- Moving about
 
-function route() {
+async function route() {
   const id = location.hash.match(/^#job=([0-9a-f]{16})$/)?.[1];
+  const earlier = location.hash.match(/^#again=([0-9a-f]{16})$/)?.[1];
   complain("");
   clearInterval(ticking);
-  if (id) {
-    openJob(id);
-  } else {
-    leave();
-    viewers?.close();
-    document.title = "roundview";
-    $("job").hidden = $("new").hidden = true;
-    $("compose").hidden = false;
-    showTools();
-  }
   listJobs();
+  if (id) return openJob(id);
+  compose();
+  if (earlier) {
+    const job = await guarded(() => json(`/api/jobs/${earlier}`));
+    if (job) {
+      compose(job);
+      fill({ ...job.settings, seed: randomSeed() });
+      showTook();
+    }
+  }
+  const told = await guardedQuietly(() => json("/api/options")); // What jobs took may be news.
+  if (told) options = told;
+  showTook();
 }
 
 function wire() {
@@ -350,18 +513,24 @@ function wire() {
     if (!$("whole").checked && photo && !editor.ready) cutOut();
     showTools();
   });
-  $("randomise").addEventListener("click", randomSeed);
+  $("randomise").addEventListener("click", () => { $("seed").value = randomSeed(); });
+  $("recipe").addEventListener("change", showTook);
+  $("qualities").addEventListener("change", showTook);
+  $("kept-other").addEventListener("click", () => { forgetPhoto(); location.hash = ""; });
+  $("change").addEventListener("click", () => { location.hash = `again=${open.id}`; });
+  $("reseed").addEventListener("click", () => guarded(() => again(open, { ...open.settings, seed: randomSeed() })));
   $("compose").addEventListener("submit", send);
   $("cancel").addEventListener("click", () => guarded(async () => {
     $("cancel").disabled = true;
-    const id = location.hash.slice(5);
+    const { id } = open;
     const { state } = await json(`/api/jobs/${id}`);
     if (!over({ state })) await ask(`/api/jobs/${id}`, { method: "DELETE" });
   }));
   $("new").addEventListener("click", () => { forgetPhoto(); location.hash = ""; });
   $("more").addEventListener("click", () => listJobs(true));
   $("shading").addEventListener("change", () => viewers?.shade($("shading").value));
-  $("front").addEventListener("click", () => viewers?.front());
+  $("front").addEventListener("click", () => { showTurning(false); viewers?.front(); });
+  $("turn").addEventListener("click", () => showTurning($("turn").getAttribute("aria-pressed") !== "true"));
   addEventListener("hashchange", route);
   addEventListener("paste", (event) => {
     const file = [...(event.clipboardData?.files ?? [])].find((one) => one.type.startsWith("image/"));
@@ -381,6 +550,7 @@ async function start() {
   const told = await guarded(() => json("/api/options"));
   if (told) {
     options = told;
+    $("limit").textContent = size(told.upload_bytes);
     let last = {};
     try {
       last = JSON.parse(localStorage.getItem("roundview")) ?? {};

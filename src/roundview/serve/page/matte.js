@@ -9,6 +9,7 @@ export class MatteEditor {
     this.onChange = onChange;
     this.mask = document.createElement("canvas"); // White, with alpha where the object is.
     this.veil = document.createElement("canvas");
+    this.edge = document.createElement("canvas");
     this.brush = { keep: true, size: 16, at: null };
     this.photo = null;
     this.ready = false;
@@ -101,20 +102,62 @@ export class MatteEditor {
       const veil = this.veil.getContext("2d");
       veil.globalCompositeOperation = "source-over";
       veil.clearRect(0, 0, width, height);
-      veil.fillStyle = this.photo ? "rgba(120, 20, 140, .62)" : "rgb(60, 60, 60)";
+      veil.fillStyle = this.photo ? "rgba(18, 24, 34, .66)" : "rgb(60, 60, 60)";
+      veil.fillRect(0, 0, width, height);
+      veil.fillStyle = this.#stripes(veil);
       veil.fillRect(0, 0, width, height);
       veil.globalCompositeOperation = "destination-out";
       veil.drawImage(this.mask, 0, 0);
       context.drawImage(this.veil, 0, 0);
+      this.#drawEdge(context);
     }
     if (this.brush.at && this.ready) this.#drawBrush(context);
+  }
+
+  // Stripes tell the veil from a dark background, in any colour and for any eye.
+  #stripes(context) {
+    const side = Math.max(6, Math.round(14 * this.#zoom()));
+    const tile = new OffscreenCanvas(side, side);
+    const lines = tile.getContext("2d");
+    lines.strokeStyle = "rgba(255, 255, 255, .3)";
+    lines.lineWidth = side / 7;
+    lines.beginPath();
+    for (const at of [-side, 0, side]) {
+      lines.moveTo(at - 1, side + 1);
+      lines.lineTo(at + side + 1, -1);
+    }
+    lines.stroke();
+    return context.createPattern(tile, "repeat");
+  }
+
+  // A line round what is kept: the mask moved every way by its width, less the mask.
+  #drawEdge(context) {
+    const { width, height } = this.canvas;
+    const edge = this.edge.getContext("2d");
+    const wide = 1.5 * this.#zoom();
+    edge.globalCompositeOperation = "source-over";
+    edge.clearRect(0, 0, width, height);
+    for (let at = 0; at < 8; at++) {
+      edge.drawImage(this.mask, wide * Math.cos(at * Math.PI / 4), wide * Math.sin(at * Math.PI / 4));
+    }
+    edge.globalCompositeOperation = "destination-out";
+    edge.drawImage(this.mask, 0, 0);
+    edge.globalCompositeOperation = "source-in";
+    edge.fillStyle = "#ffd21f";
+    edge.fillRect(0, 0, width, height);
+    context.drawImage(this.edge, 0, 0);
+  }
+
+  // Pixels of the picture to a pixel of the page.
+  #zoom() {
+    return this.canvas.width / (this.canvas.clientWidth || this.canvas.width);
   }
 
   #drawBrush(context) {
     const [x, y] = this.brush.at;
     for (const [colour, line] of [["rgba(0,0,0,.7)", 4], ["white", 2]]) {
       context.strokeStyle = colour;
-      context.lineWidth = line * (this.canvas.width / (this.canvas.clientWidth || 1));
+      context.lineWidth = line * this.#zoom();
       context.beginPath();
       context.arc(x, y, this.#radius(), 0, 7);
       context.stroke();
@@ -123,7 +166,7 @@ export class MatteEditor {
 
   #resize(width, height) {
     const scale = Math.min(1, LONGEST / Math.max(width, height));
-    for (const canvas of [this.canvas, this.mask, this.veil]) {
+    for (const canvas of [this.canvas, this.mask, this.veil, this.edge]) {
       canvas.width = Math.max(1, Math.round(width * scale));
       canvas.height = Math.max(1, Math.round(height * scale));
     }
@@ -193,7 +236,12 @@ export class MatteEditor {
   }
 
   #key(event) {
-    if (!this.ready || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!this.ready || event.altKey) return;
+    if (event.ctrlKey || event.metaKey) {
+      if (event.key !== "z") return;
+      this.undo();
+      return event.preventDefault();
+    }
     const { width, height } = this.canvas;
     const step = Math.max(width, height) * (event.shiftKey ? 0.05 : 0.015);
     const [x, y] = this.brush.at ?? [width / 2, height / 2];

@@ -7,19 +7,24 @@ import {
 import { ask } from "./api.js";
 import { Splats } from "./splats.js";
 
-const FRONT = new Vector3(0.35, 0.35, 1).normalize(); // A little round the corner shows the depth.
+const UP = new Vector3(0, 1, 0);
+const FRONT = new Vector3(0, 0.25, 1).normalize();
+const CORNER = new Vector3(0.35, 0.35, 1).normalize(); // A little round it shows the depth.
 const DISTANCE = 2.3;
+const TURN_A_SECOND = 0.6; // Radians: once round in ten seconds.
 
 export class Viewers {
   constructor(meshPlace, splatsPlace) {
     this.places = [meshPlace, splatsPlace];
     this.panes = [];
     this.frame = 0;
+    this.turning = 0;
     this.resized = new ResizeObserver(() => this.#paint());
   }
 
-  // Show a job's files; where there is no WebGL, its turntable.
-  async open(job) {
+  // Show a job's files; where there is no WebGL, its turntable. `onOpened` is told what came, and
+  // of how many triangles or splats it is; `onTouched` when somebody turns it by hand.
+  async open(job, { onOpened, onTouched }) {
     this.close();
     const url = (name) => job.files.find((file) => file.name === name)?.url;
     const asked = [
@@ -44,12 +49,29 @@ export class Viewers {
       this.panes.push(pane);
       this.resized.observe(place);
       pane.controls.addEventListener("change", () => this.#follow(pane));
+      pane.controls.addEventListener("start", onTouched);
+      onOpened(what, pane.count());
       this.#paint();
     }));
   }
 
+  // Turn everything slowly round, or stop.
+  turn(on) {
+    cancelAnimationFrame(this.turning);
+    if (!on) return;
+    let last = performance.now();
+    const step = (now) => {
+      const [leader] = this.panes;
+      leader?.turnBy(Math.min(now - last, 100) / 1000 * TURN_A_SECOND);
+      last = now;
+      this.turning = requestAnimationFrame(step);
+    };
+    this.turning = requestAnimationFrame(step);
+  }
+
   close() {
     this.opened = null;
+    this.turn(false);
     this.resized.disconnect();
     for (const pane of this.panes) pane.close();
     this.panes = [];
@@ -62,7 +84,7 @@ export class Viewers {
   }
 
   front() {
-    for (const pane of this.panes) pane.front();
+    for (const pane of this.panes) pane.stand(FRONT);
     this.#paint();
   }
 
@@ -102,13 +124,28 @@ class Pane {
     this.controls.maxDistance = 8;
     this.canvas.addEventListener("keydown", (event) => this.#key(event));
     this.shade("plain");
-    this.front();
+    this.stand(CORNER);
   }
 
-  front() {
-    this.camera.position.copy(FRONT).multiplyScalar(DISTANCE);
+  stand(direction) {
+    this.camera.position.copy(direction).multiplyScalar(DISTANCE);
     this.controls.target.set(0, 0, 0);
     this.controls.update();
+  }
+
+  turnBy(radians) {
+    const offset = this.camera.position.clone().sub(this.controls.target);
+    offset.applyAxisAngle(UP, radians);
+    this.camera.position.copy(this.controls.target).add(offset);
+    this.controls.update();
+  }
+
+  // Triangles of a mesh, or splats.
+  count() {
+    if (this.subject.count) return this.subject.count;
+    let faces = 0;
+    this.subject.traverse((part) => { faces += (part.geometry?.index?.count ?? 0) / 3; });
+    return faces;
   }
 
   lookLike(other) {
@@ -163,6 +200,7 @@ class Pane {
       return;
     }
     event.preventDefault();
+    this.controls.dispatchEvent({ type: "start" });
     this.camera.position.copy(this.controls.target).add(offset);
     this.controls.update();
   }
