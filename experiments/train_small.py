@@ -35,7 +35,7 @@ from roundview.data.objects import ObjectFile, find_objects
 from roundview.data.procedural import generated_objects
 from roundview.data.render_set import MultiViewSet, RenderSettings, object_views
 from roundview.data.stream import StreamSettings, ViewStream
-from roundview.diffusion.depth_head import DepthDecoder, FeatureDepth
+from roundview.diffusion.depth_head import DepthNetwork, FeatureDepth
 from roundview.diffusion.elevation import ElevationHead
 from roundview.diffusion.encoders import LatentAutoencoder
 from roundview.diffusion.orbit import LatentOrbitModel
@@ -122,7 +122,6 @@ class Piece:
         return replace(
             own,
             steps=asked.steps or MANY,
-            cooldown=0.0,
             save_every=MANY,
             save_minutes=2.0,
             minutes=left,
@@ -196,8 +195,8 @@ def measure(
     if options.family == "orbit":
         assert isinstance(network, ViewTransformer)
         return _orbit_marks(network, objects, options)
-    if isinstance(network, DepthDecoder):
-        estimate = FeatureDepth(loaders.load_features(options.weights), network)
+    if isinstance(network, DepthNetwork):
+        estimate = FeatureDepth(network.features, network.decoder)
         files = [ObjectFile(name, lambda mesh=mesh: mesh) for name, mesh in objects]
         return evaluate_heads(files, depth=estimate)["mean"]
     if not isinstance(network, LatentAutoencoder | ElevationHead):

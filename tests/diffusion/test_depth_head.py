@@ -2,7 +2,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from roundview.diffusion.depth_head import DepthDecoder, DepthSize, FeatureDepth, working_size
+from roundview.diffusion.depth_head import (
+    DepthDecoder,
+    DepthNetwork,
+    DepthSize,
+    FeatureDepth,
+    working_size,
+)
 from roundview.models import DepthModel
 
 TINY = DepthSize(maps=(3, 3), widths=(4, 8), blocks=(0, 1))
@@ -79,6 +85,12 @@ def test_oblong_pictures_keep_their_shape() -> None:
     assert working_size(64, 64) == (96, 96)
     assert working_size(200, 100) == (96, 48)
     assert working_size(1000, 10) == (96, 16)
+
+
+def test_the_network_is_the_decoder_on_its_features() -> None:
+    decoder, pictures = tiny(), torch.rand(2, 32, 32, 3)
+    network = DepthNetwork(Halved(), decoder)
+    torch.testing.assert_close(network(pictures), decoder(Halved().maps(pictures)))
 
 
 def test_the_shipped_size_has_one_and_a_half_million_weights() -> None:

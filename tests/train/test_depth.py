@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
+from roundview.data.objects import ObjectFile
+from roundview.data.procedural import procedural_object
 from roundview.data.shards import ShardSettings, render_shards
-from roundview.diffusion.depth_head import DepthDecoder, DepthSize
+from roundview.diffusion.depth_head import DepthDecoder, DepthNetwork, DepthSize
 from roundview.train.depth import (
     VIEWS,
     DepthBatch,
@@ -15,8 +17,11 @@ from roundview.train.depth import (
     depth_cameras,
     depth_loss,
     draw,
+    held_out,
     read_depth_set,
+    rendered_depth_set,
     scale_free_loss,
+    stretched,
     train_depth,
 )
 from roundview.train.loop import LoopSettings
@@ -51,6 +56,37 @@ def test_the_set_has_the_geometry_of_the_pictures(ball: DepthSet) -> None:
     np.testing.assert_allclose(length, 1, atol=0.02)  # 8 bits
     assert (ball.normal[inside][:, 2].mean()) < 0  # Faces look at the camera, which looks along +z.
     assert (np.abs(ball.elevation_deg) < 75).all()
+
+
+def test_a_stretched_object_is_centred_and_keeps_what_is_up() -> None:
+    mesh = procedural_object(np.random.default_rng(0))
+    first, second = stretched([ObjectFile("a", lambda: mesh)] * 2, seed=3)
+    assert first.name == "a stretched"
+    vertices = first.read().vertices
+    high, low = vertices.amax(dim=0), vertices.amin(dim=0)
+    torch.testing.assert_close(high + low, torch.zeros(3), rtol=0, atol=1e-5)
+    assert float((high - low).max()) == pytest.approx(1.0, abs=1e-5)
+    assert not torch.allclose(vertices, second.read().vertices)
+    torch.testing.assert_close(vertices, first.read().vertices, rtol=0, atol=0)
+    # Each coordinate is a multiple of the old one, and larger where that was larger.
+    slope = [np.polyfit(mesh.vertices[:, k], vertices[:, k], 1) for k in range(3)]
+    fitted = np.stack([np.polyval(s, mesh.vertices[:, k]) for k, s in enumerate(slope)], axis=1)
+    np.testing.assert_allclose(vertices, fitted, atol=1e-4)
+    assert all(s[0] > 0.4 for s in slope)
+
+
+def test_scans_are_rendered_oftener_and_everything_stretched_too(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    meshes = {name: procedural_object(rng) for name in ("gso/cup", "kenney/tree")}
+    objects = [ObjectFile(name, lambda mesh=mesh: mesh) for name, mesh in meshes.items()]
+    data = rendered_depth_set(objects, tmp_path, size_px=8)
+    scans, drawn, generated = 2 * 4, 2 * 1, 1
+    assert len(data) == VIEWS * (scans + drawn + generated)
+
+
+def test_a_tenth_is_held_out() -> None:
+    share = np.mean([held_out(f"object/{k}") for k in range(2000)])
+    assert abs(share - 26 / 256) < 0.02
 
 
 def test_no_shards_are_refused() -> None:
@@ -88,7 +124,7 @@ def test_what_is_outside_does_not_count() -> None:
 def test_the_truth_has_the_least_loss() -> None:
     inverse = torch.rand(1, 8, 8) + 0.5
     normal = nn.functional.normalize(torch.randn(1, 8, 8, 3), dim=-1)
-    batch = DepthBatch(torch.rand(1, 8, 8, 3), inverse, normal)
+    batch = DepthBatch(torch.rand(1, 8, 8, 3), inverse, normal, torch.zeros(1))
     right = torch.cat(
         [(inverse - 1)[:, None], normal.movedim(-1, 1), 20 * torch.ones(1, 1, 8, 8)], 1
     )
@@ -125,10 +161,11 @@ def test_a_mirrored_picture_has_mirrored_normals() -> None:
 def test_the_loss_falls(ball: DepthSet, tmp_path: Path) -> None:
     torch.manual_seed(0)
     decoder = DepthDecoder(DepthSize(maps=(3, 3), widths=(8, 16), blocks=(1, 1)))
+    network = DepthNetwork(Halved(), decoder)
     training = EstimatorTraining(batch=4, zoom=(1.0, 1.0), blurred=0.0)
     batch = draw(ball, training, Generator().manual_seed(5))
-    before = float(depth_loss(decoder(Halved().maps(batch.rgb)), batch, training).detach())
+    before = float(depth_loss(network(batch.rgb), batch, training).detach())
     settings = LoopSettings(steps=40, learning_rate=1e-2, warmup=2, ema=0.8)
-    train_depth(decoder, ball, Halved(), tmp_path, training=training, settings=settings)
-    after = float(depth_loss(decoder(Halved().maps(batch.rgb)), batch, training).detach())
+    train_depth(network, ball, tmp_path, training=training, settings=settings)
+    after = float(depth_loss(network(batch.rgb), batch, training).detach())
     assert after < 0.8 * before

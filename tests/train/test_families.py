@@ -11,15 +11,17 @@ from torch import Tensor, nn
 from roundview.data.render_set import MultiViewSet
 from roundview.data.shards import ShardSettings, render_shards
 from roundview.diffusion.checkpoints.unet import UNetShape
-from roundview.diffusion.depth_head import DepthDecoder, DepthSize
+from roundview.diffusion.depth_head import DepthDecoder, DepthNetwork, DepthSize
 from roundview.diffusion.encoders import AutoencoderSize, LatentAutoencoder
 from roundview.diffusion.ldm_unet import LdmUNet
 from roundview.diffusion.small_depth_image import small_depth_image_shape
 from roundview.diffusion.small_shapes import small_multiview_shape
+from roundview.diffusion.tuned import TunedFeatures
 from roundview.diffusion.video_refine import SmallVideoRefiner
 from roundview.diffusion.video_unet import VideoUNet
 from roundview.diffusion.view_transformer import ViewTransformer, ViewTransformerSize
 from roundview.diffusion.zero123 import Zero123Net
+from roundview.loaders import load_features
 from roundview.models import FeatureModel
 from roundview.train.batch import ViewSampler
 from roundview.train.cascade import CascadePair
@@ -27,18 +29,16 @@ from roundview.train.depth import DepthSet, depth_cameras, read_depth_set
 from roundview.train.families import FAMILIES, Order, Parts, Trained, train_family
 
 AUTOENCODER = AutoencoderSize(4, 8, (1, 1, 1), (1, 1, 1))
+TUNED = ("depth-small",)
+"""Families that train the shipped features further."""
 ORBIT = ViewTransformerSize(4, latent_px=2, width=32, blocks=1, heads=2)
 
 
 class Grey:
-    """Features of three numbers, and maps of the shipped features' shapes."""
+    """Features of three numbers."""
 
     def maps(self, rgb: Tensor) -> list[Tensor]:
-        x = rgb.permute(0, 3, 1, 2).mean(dim=1, keepdim=True)
-        return [
-            nn.functional.avg_pool2d(x, 2 << k).expand(-1, channels, -1, -1)
-            for k, channels in enumerate(DepthSize().maps)
-        ]
+        return [rgb.permute(0, 3, 1, 2)]
 
     def embedding(self, rgb: Tensor) -> Tensor:
         return rgb.mean(dim=(1, 2))
@@ -48,9 +48,9 @@ def flat(rgb: Tensor) -> tuple[Tensor, Tensor]:
     return rgb[..., 0], torch.zeros_like(rgb)
 
 
-def parts() -> Parts:
+def parts(name: str = "") -> Parts:
     def features() -> FeatureModel:
-        return Grey()
+        return load_features() if name in TUNED else Grey()
 
     return Parts(
         lambda: LatentAutoencoder(AUTOENCODER),
@@ -65,7 +65,7 @@ def order(directory: Path) -> Order:
         return [tiny_set(directory / "set", objects=1)]
 
     def depth_set() -> DepthSet:
-        made = ShardSettings(size_px=16, shard_objects=1, supersample=1)
+        made = ShardSettings(size_px=96, shard_objects=1, supersample=1)
         return read_depth_set(
             render_shards(1, directory / "geo", cameras=depth_cameras, settings=made)
         )
@@ -81,6 +81,12 @@ def order(directory: Path) -> Order:
     )
 
 
+def depth_network(trained: Trained) -> nn.Module:
+    size = dict(trained.settings)
+    features = TunedFeatures(load_features(), size.pop("stages"))
+    return DepthNetwork(features, DepthDecoder(DepthSize(**size)))
+
+
 def shape_in(trained: Trained) -> UNetShape:
     return UNetShape(**trained.settings["shape"])
 
@@ -88,7 +94,7 @@ def shape_in(trained: Trained) -> UNetShape:
 BUILT: dict[str, Callable[[Trained], nn.Module]] = {
     "autoencoder-small": lambda made: LatentAutoencoder(AutoencoderSize(**made.settings)),
     "orbit-small": lambda made: ViewTransformer(ViewTransformerSize(**made.settings)),
-    "depth-small": lambda made: DepthDecoder(DepthSize(**made.settings)),
+    "depth-small": depth_network,
     "cascade-small": lambda made: ViewTransformer(ViewTransformerSize(**made.settings)),
     "multiview-small": lambda made: LdmUNet(small_multiview_shape(**made.settings)),
     "depth-image-small": lambda made: LdmUNet(
@@ -106,7 +112,7 @@ BUILT: dict[str, Callable[[Trained], nn.Module]] = {
 
 @pytest.mark.parametrize("name", BUILT)
 def test_every_family_is_trained_and_can_be_built_again(name: str, tmp_path: Path) -> None:
-    trained = train_family(name, order(tmp_path), parts())
+    trained = train_family(name, order(tmp_path), parts(name))
     assert trained.loop.steps == 1
     assert trained.taken is None
     tensors = trained.network.state_dict()

@@ -1,4 +1,4 @@
-"""Estimate depth and normals of a subject over white, on top of frozen deep features."""
+"""Estimate depth and normals of a subject over white, on top of deep features."""
 
 from dataclasses import dataclass
 
@@ -35,8 +35,8 @@ class DepthDecoder(nn.Module):
     """Decodes feature maps into inverse depth, normals and coverage, twice the finest map's size.
 
     A U-Net's upward half (Ronneberger et al., "U-Net: Convolutional Networks for Biomedical Image
-    Segmentation", 2015) over an encoder that is not trained. The coarsest map's mean, the whole
-    subject at a glance, is told to every pixel.
+    Segmentation", 2015). The coarsest map's mean, the whole subject at a glance, is told to every
+    pixel.
     """
 
     def __init__(self, size: DepthSize = DepthSize()) -> None:
@@ -73,6 +73,19 @@ class DepthDecoder(nn.Module):
             larger = nn.functional.interpolate(x, seen.shape[-2:], mode="nearest")
             x = blocks(enter(torch.cat([larger, seen], dim=1)))
         return nn.functional.pixel_shuffle(self.leave(x), 2)
+
+
+class DepthNetwork(nn.Module):
+    """Features and the decoder on top of them, trained together."""
+
+    def __init__(self, features: FeatureModel, decoder: DepthDecoder) -> None:
+        super().__init__()
+        self.features = features
+        self.decoder = decoder
+
+    def forward(self, rgb: Float[Tensor, "n h w 3"]) -> Float[Tensor, "n 5 h w"]:
+        """Give what the decoder makes of pictures; the sides are multiples of 32."""
+        return self.decoder(self.features.maps(rgb))
 
 
 class FeatureDepth:

@@ -2,8 +2,9 @@
 
 import torch
 
-from ..diffusion.depth_head import DepthDecoder, DepthSize, FeatureDepth
+from ..diffusion.depth_head import DepthDecoder, DepthNetwork, DepthSize, FeatureDepth
 from ..diffusion.orbit import load_orbit_network
+from ..diffusion.tuned import TunedFeatures
 from ..models import DepthModel
 from ..weights import Card
 from .parts import Wanted, load_features, settings_in, tensors_of, torch_device
@@ -22,9 +23,15 @@ def load_depth(wanted: Wanted, cards: list[Card]) -> DepthModel:
     """
     place = torch_device(wanted.device)
     card, tensors = tensors_of("depth", wanted.weights, cards)
-    decoder = DepthDecoder(DepthSize(**settings_in(card)))
-    load_orbit_network(decoder, tensors)
     features = load_features(wanted.weights, None if _there(cards) else cards)
+    size = settings_in(card)
+    stages = size.pop("stages", None)
+    decoder = DepthDecoder(DepthSize(**size))
+    if stages is None:  # The features were left as they are.
+        load_orbit_network(decoder, tensors)
+    else:
+        features = TunedFeatures(features, stages)
+        load_orbit_network(DepthNetwork(features, decoder), tensors)
     if isinstance(features, torch.nn.Module):
         features.to(place)
     return FeatureDepth(features, decoder.to(place))

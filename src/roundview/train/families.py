@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..data.render_set import MultiViewSet
-from ..diffusion.depth_head import DepthDecoder, DepthSize
+from ..diffusion.depth_head import DepthDecoder, DepthNetwork, DepthSize
 from ..diffusion.encoders import AutoencoderSize, LatentAutoencoder
 from ..diffusion.ldm_unet import LdmUNet
 from ..diffusion.small_depth_image import small_depth_image_shape
@@ -25,6 +25,7 @@ from ..diffusion.small_shapes import (
     small_video_shape,
     small_zero123_shape,
 )
+from ..diffusion.tuned import TunedFeatures
 from ..diffusion.video_refine import SmallVideoRefiner, subject_depth
 from ..diffusion.video_unet import VideoUNet
 from ..diffusion.view_transformer import ViewTransformer, ViewTransformerSize
@@ -175,12 +176,14 @@ def _elevation(order: Order, parts: Parts) -> Trained:
 
 
 def _depth(order: Order, parts: Parts) -> Trained:
-    running = order.running(LoopSettings(steps=2500, learning_rate=2e-3))
-    network = _begun(DepthDecoder(), order)
+    own = LoopSettings(steps=6000, learning_rate=2e-3, rates=(("features", 0.1),))
+    running = order.running(own)
+    features = TunedFeatures(parts.features(), stages=6)
+    size = DepthSize(features.channels, widths=(24, 48, 96, 144, 120), blocks=(0, 1, 1, 1, 1))
+    network = _begun(DepthNetwork(features, DepthDecoder(size)), order)
     training = _with_batch(EstimatorTraining(), order)
-    pictures = order.depth_set()
-    train_depth(network, pictures, parts.features(), order.directory, training=training, **running)
-    return _trained(network, asdict(DepthSize()), order, running)
+    train_depth(network, order.depth_set(), order.directory, training=training, **running)
+    return _trained(network, {"stages": 6} | asdict(size), order, running)
 
 
 def _cascade(order: Order, parts: Parts) -> Trained:
