@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from roundview.camera import Cameras
-from roundview.mesh import Mesh
+from roundview.mesh import Mesh, Texture
 from roundview.surface import raster
 
 pytestmark = [
@@ -90,3 +90,34 @@ def test_nothing_is_drawn_from_nothing(device: torch.device) -> None:
     assert torch.equal(face, torch.full((2, 3, 4), -1, dtype=torch.int32))
     assert torch.equal(depth, torch.zeros(2, 3, 4))
     assert drawn(soup(2, 0.5, seed=0), cameras(0, (3, 4)), device)[0].shape == (0, 3, 4)
+
+
+@pytest.mark.parametrize("light", [None, raster.Light((1.0, 1.0, 1.0))], ids=["plain", "lit"])
+@pytest.mark.parametrize("smooth", [True, False])
+def test_render_mesh_draws_on_the_gpu(
+    light: raster.Light | None,
+    smooth: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    device: torch.device,
+) -> None:
+    plain, seen_by = soup(12, 0.5, seed=12), cameras(2, (12, 17))
+    rng = torch.Generator().manual_seed(0)
+    uv, texels = torch.rand(36, 2, generator=rng), torch.rand(4, 5, 3, generator=rng)
+    here = Mesh(plain.vertices, plain.faces, uv, Texture(texels))
+    expected = raster.render_mesh(here, seen_by, light=light, smooth=smooth)
+    if device.type == "cpu":  # The interpreter's arrays lie there.
+        monkeypatch.setattr(raster, "has_kernels", lambda _: True)
+    there = [part.to(device) for part in (here.vertices, here.faces, uv, texels)]
+    mesh = Mesh(*there[:3], Texture(there[3]))
+    got = raster.render_mesh(mesh, seen_by.to(device), light=light, smooth=smooth)
+    assert got.rgb.device.type == device.type
+    assert got.depth is not None
+    assert expected.depth is not None
+    for ours, theirs in ((expected.rgb, got.rgb), (expected.depth, got.depth)):
+        # Samples on an edge may fall to either side.
+        close = torch.isclose(theirs.cpu(), ours, rtol=1e-3, atol=1e-3)
+        assert float(close.double().mean()) > 0.98
+    torch.testing.assert_close(
+        raster.mesh_depth(mesh, seen_by.to(device)).cpu(),
+        drawn(here, seen_by, device)[1],
+    )

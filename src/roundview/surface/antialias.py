@@ -165,7 +165,7 @@ def find_crossings(
         edges.opposite.numpy(),
         edge_at,
     )
-    return _listed(torch.from_numpy(edge_at), edges, pixel)
+    return listed(torch.from_numpy(edge_at), edges, pixel)
 
 
 def find_crossings_reference(
@@ -197,7 +197,7 @@ def find_crossings_reference(
                 pair = (view, down, *first)
                 if min(1 / depth[view][near], inverse) > limit and reach > farthest[pair]:
                     farthest[pair], edge_at[pair] = reach, number
-    return _listed(edge_at, edges, pixel)
+    return listed(edge_at, edges, pixel)
 
 
 def _turn(segment: Float[Tensor, "2 2"], point: Float[Tensor, " 2"]) -> float:
@@ -232,7 +232,7 @@ def _met_pairs(
             yield down, *pair, at, share
 
 
-def _listed(
+def listed(
     edge_at: Int[Tensor, "n two h w"], edges: Edges, pixel: Float[Tensor, "n v 2"]
 ) -> Crossings:
     """Turn maps of the edge that passes to the right of a pixel, and below it, into a list."""

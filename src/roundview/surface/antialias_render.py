@@ -25,7 +25,7 @@ from .antialias import (
     find_crossings,
     find_crossings_reference,
 )
-from .raster import finer, nearest_faces, pooled, vertex_rgb
+from .raster import finer, has_kernels, nearest_faces, pooled, vertex_rgb
 
 LEAST_AREA = 1e-9
 """Faces whose sides span less than this on screen (square pixels) give a pixel the mean of their
@@ -62,11 +62,13 @@ def render_mesh_antialiased(
     The picture is that of `render_mesh` without light, but for how outlines are smoothed. Slopes
     reach the vertices through what moves inside outlines and through the outlines themselves, and
     the texture, vertex colours and texture coordinates through the colours. Vertices that lie at
-    one place, as at texture seams, must move as one: the outline's slope goes to one of them.
+    one place, as at texture seams, must move as one: the outline's slope goes to one of them. On a
+    GPU the z-buffer and the outlines are drawn by Triton's kernels and the rest by PyTorch, on the
+    CPU all by kernels.
 
     Args:
         mesh: The mesh, world frame.
-        cameras: The n cameras.
+        cameras: The n cameras; on the mesh's device.
         background: sRGB colour that shows where nothing is.
         supersample: Samples along each pixel side, outlines smoothed among them, then averaged.
         geometry: Give depth and normals too.
@@ -77,7 +79,8 @@ def render_mesh_antialiased(
     """
     edges = edges_of(mesh) if edges is None else edges
     fine = finer(cameras, supersample)
-    samples = _samples(mesh, fine, edges, geometry, _KERNELS)
+    parts = _GPU_KERNELS if has_kernels(mesh) else _KERNELS
+    samples = _samples(mesh, fine, edges, geometry, parts)
     return _averaged(samples, cameras, background, supersample)
 
 
@@ -148,14 +151,30 @@ def looked_up_reference(
     return rgb.permute(0, 2, 3, 1) * (face_at >= 0)[..., None]
 
 
+def _find_on_gpu(*arguments: Any) -> Crossings:  # noqa: ANN401  those of `find_crossings`
+    from .antialias_triton import find_crossings_triton  # noqa: PLC0415  Triton is optional
+
+    return find_crossings_triton(*arguments)
+
+
+def _blend_on_gpu(*arguments: Any) -> Tensor:  # noqa: ANN401  those of `antialiased`
+    from .antialias_triton import antialiased_triton  # noqa: PLC0415  Triton is optional
+
+    return antialiased_triton(*arguments)
+
+
 class _Parts(NamedTuple):
     find_crossings: Callable[..., Crossings]
     interpolated: Callable[..., Tensor]
     looked_up: Callable[..., Tensor]
+    antialiased: Callable[..., Tensor]
 
 
-_KERNELS = _Parts(find_crossings, interpolated, looked_up)
-_REFERENCES = _Parts(find_crossings_reference, interpolated_reference, looked_up_reference)
+_KERNELS = _Parts(find_crossings, interpolated, looked_up, antialiased)
+_REFERENCES = _Parts(
+    find_crossings_reference, interpolated_reference, looked_up_reference, antialiased
+)
+_GPU_KERNELS = _Parts(_find_on_gpu, interpolated_reference, looked_up_reference, _blend_on_gpu)
 
 
 def _samples(
@@ -179,7 +198,7 @@ def _samples(
         turned = torch.where((normal * rays(cameras)).sum(-1, keepdim=True) > 0, -normal, normal)
         rest = torch.cat([rest[..., :1], turned], dim=-1)
     crossings = parts.find_crossings(face_at, depth, pixel, away, edges)
-    return antialiased(torch.cat([rgb, covered, rest], dim=-1), pixel, crossings)
+    return parts.antialiased(torch.cat([rgb, covered, rest], dim=-1), pixel, crossings)
 
 
 def _averaged(

@@ -1,5 +1,6 @@
 """Draw textured meshes from any camera, with depth and normals."""
 
+import importlib.util
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -49,11 +50,12 @@ def render_mesh(
 ) -> Views:
     """Draw a mesh as the cameras see it.
 
-    Both sides of a face are drawn. Texture first, else vertex colour, else mid-grey.
+    Both sides of a face are drawn. Texture first, else vertex colour, else mid-grey. A mesh on a
+    GPU is drawn there where Triton is installed, else on the CPU.
 
     Args:
         mesh: The mesh, world frame.
-        cameras: The n cameras.
+        cameras: The n cameras; on the mesh's device.
         background: sRGB colour that shows where nothing is.
         light: Shading; None gives the plain base colour.
         smooth: Interpolate vertex normals for shading and the normal maps; else flat faces.
@@ -65,19 +67,29 @@ def render_mesh(
         Views with colour over the background, alpha, and depth and world normals if asked for.
         Not differentiable.
     """
+    fine = finer(cameras, supersample)
+    if has_kernels(mesh):
+        drawn = _coloured(mesh, *_z_buffer_triton(mesh, fine), smooth=smooth)
+    else:
+        drawn = _drawn(mesh, fine, smooth=smooth, normals=geometry or light is not None)
+    views = _averaged(_shaded(drawn, fine, light), cameras, background, supersample)
+    return views if geometry else replace(views, depth=None, normal=None)
+
+
+def _drawn(mesh: Mesh, cameras: Cameras, *, smooth: bool, normals: bool) -> "_Drawn":
+    """Draw by the CPU kernels, a sample a pixel."""
     from ..kernels import launching  # noqa: PLC0415  numba takes a second to import
     from . import raster_numba as kernels  # noqa: PLC0415
 
-    fine = finer(cameras, supersample)
     faces = mesh.faces.cpu().numpy().astype(np.int64)
-    face_at, depth, bary = _z_buffer(mesh, fine)
+    face_at, depth, bary = _z_buffer(mesh, cameras)
     with launching():
         if mesh.texture is not None and mesh.uv is not None:
             texture = _array(mesh.texture.rgb)
             rgb = kernels.sample_texture_kernel(face_at, bary, faces, _array(mesh.uv), texture)
         else:
             rgb = kernels.interpolate_kernel(face_at, bary, faces, _array(vertex_rgb(mesh)))
-        if not geometry and light is None:
+        if not normals:
             normal = None
         elif smooth:
             corner_normals = _array(vertex_normals(mesh))
@@ -85,9 +97,12 @@ def render_mesh(
         else:
             flat = np.concatenate([_array(face_normals(mesh)), np.zeros((1, 3), np.float32)])
             normal = flat[face_at]
-    drawn = _shaded(_Drawn(rgb, face_at >= 0, depth, normal), fine, light)
-    views = _averaged(drawn, cameras, background, supersample)
-    return views if geometry else replace(views, depth=None, normal=None)
+    return _Drawn(
+        torch.from_numpy(rgb),
+        torch.from_numpy(face_at >= 0),
+        torch.from_numpy(depth),
+        None if normal is None else torch.from_numpy(normal),
+    )
 
 
 def render_mesh_reference(
@@ -101,12 +116,28 @@ def render_mesh_reference(
 ) -> Views:
     """Say what `render_mesh` must compute, in plain PyTorch; slow, for tests and readers."""
     fine = finer(cameras, supersample)
-    h, w = fine.size_hw
-    face_at, depth, bary = _rasterized(mesh, fine)
+    drawn = _coloured(mesh, *_rasterized(mesh, fine), smooth=smooth)
+    return _averaged(_shaded(drawn, fine, light), cameras, background, supersample)
+
+
+def has_kernels(mesh: Mesh) -> bool:
+    """Whether a mesh lies on a GPU that Triton's kernels can draw it on."""
+    return mesh.vertices.is_cuda and importlib.util.find_spec("triton") is not None
+
+
+def _coloured(
+    mesh: Mesh,
+    face_at: Int[Tensor, "n h w"],
+    depth: Float[Tensor, "n h w"],
+    bary: Float[Tensor, "n h w 3"],
+    *,
+    smooth: bool,
+) -> "_Drawn":
+    """Look up what is at every sample, in plain PyTorch."""
     covered = face_at >= 0
-    corner = mesh.faces[face_at[covered]]
+    corner = mesh.faces[face_at[covered].long()]
     share = bary[covered][..., None]
-    rgb, normal = torch.zeros(len(fine), h, w, 3), torch.zeros(len(fine), h, w, 3)
+    rgb, normal = torch.zeros_like(bary), torch.zeros_like(bary)
     if mesh.texture is not None and mesh.uv is not None:
         rgb[covered] = _texture_at(mesh.texture.rgb, (mesh.uv[corner] * share).sum(dim=1))
     else:
@@ -114,9 +145,8 @@ def render_mesh_reference(
     if smooth:
         normal[covered] = (vertex_normals(mesh)[corner] * share).sum(dim=1)
     else:
-        normal[covered] = face_normals(mesh)[face_at[covered]]
-    drawn = _Drawn(rgb.numpy(), covered.numpy(), depth.numpy(), normal.numpy())
-    return _averaged(_shaded(drawn, fine, light), cameras, background, supersample)
+        normal[covered] = face_normals(mesh)[face_at[covered].long()]
+    return _Drawn(rgb, covered, depth, normal)
 
 
 def _rasterized(
@@ -180,8 +210,21 @@ def nearest_faces(
     mesh: Mesh, cameras: Cameras
 ) -> tuple[Int[Tensor, "n h w"], Float[Tensor, "n h w"]]:
     """Give the nearest face at every pixel centre, -1 where there is none, and its depth or 0."""
-    face_at, depth, _ = _z_buffer(mesh, cameras)
-    return torch.from_numpy(face_at), torch.from_numpy(depth)
+    if has_kernels(mesh):
+        face_at, depth, _ = _z_buffer_triton(mesh, cameras)
+        return face_at, depth
+    found = _z_buffer(mesh, cameras)
+    return torch.from_numpy(found[0]), torch.from_numpy(found[1])
+
+
+def _z_buffer_triton(
+    mesh: Mesh, cameras: Cameras
+) -> tuple[Int[Tensor, "n h w"], Float[Tensor, "n h w"], Float[Tensor, "n h w 3"]]:
+    from .raster_triton import rasterize_triton  # noqa: PLC0415  Triton is optional
+
+    face_at, depth, bary = rasterize_triton(mesh, cameras)
+    first = torch.where(face_at >= 0, 1 - bary.sum(dim=-1), 0.0)
+    return face_at, depth, torch.cat([first[..., None], bary], dim=-1)
 
 
 def _z_buffer(mesh: Mesh, cameras: Cameras) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -212,48 +255,46 @@ def finer(cameras: Cameras, times: int) -> Cameras:
 
 def vertex_rgb(mesh: Mesh) -> Float[Tensor, "v 3"]:
     """The colours of the vertices; mid-grey if the mesh has none."""
-    grey = torch.full((len(mesh.vertices), 3), 0.5)
+    grey = torch.full_like(mesh.vertices, 0.5)
     return grey if mesh.vertex_rgb is None else mesh.vertex_rgb
 
 
 class _Drawn(NamedTuple):
     """One value a sample: colour, whether anything is there, depth, and normal if needed."""
 
-    rgb: np.ndarray
-    covered: np.ndarray
-    depth: np.ndarray
-    normal: np.ndarray | None
+    rgb: Tensor
+    covered: Tensor
+    depth: Tensor
+    normal: Tensor | None
 
 
 def _shaded(drawn: _Drawn, cameras: Cameras, light: Light | None) -> _Drawn:
     """Make normals unit, turn those of back faces towards the camera, and light the colours."""
     if drawn.normal is None:
         return drawn
-    length = np.linalg.norm(drawn.normal, axis=-1, keepdims=True)
-    unit = drawn.normal / np.maximum(length, 1e-12)
-    away = (unit * rays(cameras).numpy()).sum(-1, keepdims=True) > 0
-    normal = np.where(away, -unit, unit).astype(np.float32)
+    unit = torch.nn.functional.normalize(drawn.normal, dim=-1)
+    away = (unit * rays(cameras)).sum(dim=-1, keepdim=True) > 0
+    normal = torch.where(away, -unit, unit)
     if light is None:
         return drawn._replace(normal=normal)
-    direction = np.asarray(light.direction, np.float32)
-    direction = direction / np.linalg.norm(direction)
-    shade = light.ambient + light.diffuse * np.maximum(normal @ direction, 0)
-    return drawn._replace(rgb=np.clip(drawn.rgb * shade[..., None], 0, 1), normal=normal)
+    direction = torch.tensor(light.direction).to(normal)
+    direction = direction / direction.norm()
+    shade = light.ambient + light.diffuse * (normal @ direction).clamp(min=0)
+    return drawn._replace(rgb=(drawn.rgb * shade[..., None]).clamp(0, 1), normal=normal)
 
 
 def _averaged(
     drawn: _Drawn, cameras: Cameras, background: tuple[float, float, float], supersample: int
 ) -> Views:
-    covered = torch.from_numpy(drawn.covered.astype(np.float32))[..., None]
+    covered = drawn.covered.to(drawn.rgb)[..., None]
     alpha = pooled(covered, supersample)
-    premultiplied = pooled(torch.from_numpy(drawn.rgb) * covered, supersample)
-    rgb = premultiplied + torch.tensor(background) * (1 - alpha)
+    premultiplied = pooled(drawn.rgb * covered, supersample)
+    rgb = premultiplied + torch.tensor(background).to(alpha) * (1 - alpha)
     views = Views(rgb, alpha[..., 0], cameras)
     if drawn.normal is None:
         return views
-    depth = pooled(torch.from_numpy(drawn.depth)[..., None], supersample)
-    normal = pooled(torch.from_numpy(drawn.normal), supersample)
-    unit = torch.nn.functional.normalize(normal, dim=-1)
+    depth = pooled(drawn.depth[..., None], supersample)
+    unit = torch.nn.functional.normalize(pooled(drawn.normal, supersample), dim=-1)
     return replace(views, depth=(depth / alpha.clamp(min=1e-6))[..., 0], normal=unit)
 
 

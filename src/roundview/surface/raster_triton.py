@@ -31,7 +31,7 @@ _NOTHING = 2**63 - 1
 _FACES, _TILES, _PIXELS = 128, 8, 256
 
 
-def _jit(function: Callable[..., Any]) -> Any:  # noqa: ANN401  a kernel is launched as kernel[grid](...)
+def jit(function: Callable[..., Any]) -> Any:  # noqa: ANN401  a kernel is launched as kernel[grid](...)
     """Compile as `triton.jit` does, also where a test run has wrapped functions in type checks."""
     return triton.jit(inspect.unwrap(function))
 
@@ -95,7 +95,7 @@ def _on_screen(vertices: Float[Tensor, "v 3"], cameras: Cameras) -> Float[Tensor
     return torch.stack(pixel, dim=-1).contiguous()
 
 
-@_jit
+@jit
 def count_kernel(screen, faces, counts, n, v, f, h, w, BLOCK: tl.constexpr):
     """Count the tiles in the box of each face: n x f. A program is a block of faces."""
     e = (tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)).to(tl.int64)
@@ -107,7 +107,7 @@ def count_kernel(screen, faces, counts, n, v, f, h, w, BLOCK: tl.constexpr):
     tl.store(counts + e, tl.where(drawn, across * down, 0).to(tl.int64), mask=here)
 
 
-@_jit
+@jit
 def draw_kernel(screen, faces, owners, starts, keys, total, v, f, h, w, BLOCK: tl.constexpr):
     """Draw tiles of boxes. A program is a block of tiles."""
     j = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -143,7 +143,7 @@ def draw_kernel(screen, faces, owners, starts, keys, total, v, f, h, w, BLOCK: t
     tl.atomic_min(at, key, mask=inside, sem="relaxed")
 
 
-@_jit
+@jit
 def look_up_kernel(
     screen, faces, keys, face_at, depths, barys, pixels, v, h, w, BLOCK: tl.constexpr
 ):
@@ -170,7 +170,7 @@ def look_up_kernel(
     tl.store(barys + 2 * pixel + 1, tl.where(covered, c, 0.0), mask=here)
 
 
-@_jit
+@jit
 def _load_corners(screen, faces, n_at, face, here, v):
     """Pixel coordinates and inverse depths of the three corners of faces: nine blocks."""
     a = screen + 3 * (n_at * v + tl.load(faces + 3 * face, mask=here, other=0))
@@ -189,7 +189,7 @@ def _load_corners(screen, faces, n_at, face, here, v):
     )
 
 
-@_jit
+@jit
 def _box(corners, h, w):
     """First and last column and row of a face's pixels, and whether there are any."""
     ax, ay, aw, bx, by, bw, cx, cy, cw = corners
