@@ -88,6 +88,8 @@ class CascadeZero123:
         sds_weight: Of the guide (threestudio).
         faces: Triangles of the mesh, at most.
         texture_size: Side of the texture in pixels.
+        splats: Gaussians laid on the finished mesh; None gives out the fitted cloud, which is as
+            blurred as the drawn views, and was given out before.
         watertight: Close the mesh into one shell around one volume.
     """
 
@@ -113,6 +115,7 @@ class CascadeZero123:
     sds_weight: float = 0.1
     faces: int = 20_000
     texture_size: int = 1024
+    splats: int | None = 40_000
     watertight: bool = False
 
 
@@ -377,6 +380,7 @@ def _asset_of_views(
             faces=settings.faces,
             texture_size=settings.texture_size,
             watertight=settings.watertight,
+            splats=settings.splats,
         ),
         rng=rng,
         stage=stage,

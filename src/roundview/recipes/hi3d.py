@@ -74,6 +74,8 @@ class Hi3d:
         mesh_resolution: Cells along a side of the grid that the surface is taken from.
         faces: Triangles of the mesh, at most.
         texture_size: Side of the texture in pixels.
+        splats: Gaussians laid on the finished mesh; None gives out the fitted cloud, which is as
+            blurred as the drawn views, and was given out before.
         watertight: Close the mesh into one shell around one volume.
     """
 
@@ -97,6 +99,7 @@ class Hi3d:
     mesh_resolution: int = 128
     faces: int = 20_000
     texture_size: int = 1024
+    splats: int | None = 40_000
     watertight: bool = False
 
     def __post_init__(self) -> None:
@@ -331,6 +334,7 @@ def _asset(
         faces=settings.faces,
         texture_size=settings.texture_size,
         watertight=settings.watertight,
+        splats=settings.splats,
     )
     if settings.surface == "splat":
         asset, scale, shift = asset_from_gaussians(

@@ -64,6 +64,8 @@ class Im3d:
         field_steps: Steps of that.
         faces: Triangles of the mesh, at most.
         texture_size: Side of the texture in pixels.
+        splats: Gaussians laid on the finished mesh; None gives out the fitted cloud, which is as
+            blurred as the drawn views, and was given out before.
         watertight: Close the mesh into one shell around one volume.
     """
 
@@ -87,6 +89,7 @@ class Im3d:
     field_steps: int = 1000
     faces: int = 20_000
     texture_size: int = 1024
+    splats: int | None = 40_000
     watertight: bool = False
 
     def __post_init__(self) -> None:
@@ -224,6 +227,7 @@ def im3d(
             faces=settings.faces,
             texture_size=settings.texture_size,
             watertight=settings.watertight,
+            splats=settings.splats,
         ),
         rng=rng,
         stage=stage,

@@ -18,6 +18,7 @@ from ..surface.front import views_to_fuse
 from ..surface.isosurface import field_from_depth, mesh_from_density
 from ..surface.outline import Outline, filled_outline
 from ..surface.refine import Refining, refine_mesh
+from ..surface.surfels import gaussians_on_mesh
 from ..surface.texture import Baking, bake_texture, unwrap
 from ..surface.watertight import watertight_mesh
 from ..views import Views, concatenate_views
@@ -69,6 +70,7 @@ class Meshing:
         refining: How vertices then move to agree with the views; None leaves them.
         refine_steps: Steps of that.
         watertight: Close the mesh into one shell around one volume.
+        splats: Gaussians laid on the finished mesh, in place of the cloud; None keeps the cloud.
     """
 
     resolution: int = 128
@@ -83,6 +85,7 @@ class Meshing:
     refining: Refining | None = None
     refine_steps: int = 200
     watertight: bool = False
+    splats: int | None = None
 
 
 def asset_from_gaussians(
@@ -144,6 +147,9 @@ def finished_asset(
     finished = stage("texture", lambda _: textured(mesh))
     centred_mesh, scale, shift = centred(finished)
     gaussians = moved_gaussians(gaussians, scale, shift)
+    if meshing.splats is not None:
+        count = meshing.splats
+        gaussians = stage("splats", lambda _: gaussians_on_mesh(centred_mesh, count, rng))
     return Asset(centred_mesh, gaussians, moved_views(views, scale, shift)), scale, shift
 
 
