@@ -21,12 +21,15 @@ from roundview.splat.pairs_triton import count_kernel, pair_kernel
 from roundview.splat.project_back_triton import project_backward_kernel
 from roundview.splat.project_triton import project_kernel
 from roundview.splat.tiles_triton import draw_backward_kernel, draw_kernel, sum_slots_kernel
+from roundview.surface import antialias_triton as outlines
 from roundview.surface import raster_triton as raster
 
 NUMBERS, SHORT, WHOLE, LONG, SIZE = "*fp32", "*i16", "*i32", "*i64", "i32"
 TILE = {"TILE": 16, "CHUNK": 32}
 PAIRS = [NUMBERS, LONG, LONG, WHOLE]
 RESULT = [WHOLE, NUMBERS, NUMBERS]
+EDGES = [NUMBERS, NUMBERS, LONG, LONG]
+BIT = "*i1"
 BACK = [*[NUMBERS] * 6, WHOLE, *[NUMBERS] * 7, *[SIZE] * 4]
 KERNELS: list[tuple[Any, list[str], dict[str, int], int]] = [
     (project_kernel, [*[NUMBERS] * 8, *[SIZE] * 3], {"TERMS": 1, "BLOCK": 128}, 4),
@@ -44,6 +47,27 @@ KERNELS: list[tuple[Any, list[str], dict[str, int], int]] = [
     (raster.count_kernel, [NUMBERS, LONG, LONG, *[SIZE] * 5], {"BLOCK": 128}, 4),
     (raster.draw_kernel, [NUMBERS, *[LONG] * 4, *[SIZE] * 5], {"BLOCK": 8}, 4),
     (raster.look_up_kernel, [NUMBERS, *[LONG] * 2, *RESULT, *[SIZE] * 4], {"BLOCK": 256}, 4),
+    (outlines.count_kernel, [*EDGES, LONG, *[SIZE] * 5], {"BLOCK": 128}, 4),
+    (
+        outlines.cross_kernel,
+        [*EDGES, WHOLE, NUMBERS, *[LONG] * 3, *[SIZE] * 5],
+        {"BLOCK": 128},
+        4,
+    ),
+    (
+        outlines.reach_kernel,
+        [NUMBERS, BIT, NUMBERS, NUMBERS, LONG, NUMBERS, SIZE],
+        {"BLOCK": 128},
+        4,
+    ),
+    (
+        outlines.reach_back_kernel,
+        [NUMBERS, BIT, NUMBERS, LONG, NUMBERS, NUMBERS, SIZE],
+        {"BLOCK": 128},
+        4,
+    ),
+    (outlines.blend_kernel, [*[NUMBERS] * 4, *[SIZE] * 4], {"WIDE": 8, "BLOCK": 64}, 4),
+    (outlines.blend_back_kernel, [*[NUMBERS] * 6, *[SIZE] * 4], {"WIDE": 8, "BLOCK": 64}, 4),
 ]
 
 

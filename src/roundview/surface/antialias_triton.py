@@ -27,7 +27,7 @@ _NEAR = tl.constexpr(NEAR)
 _NOTHING = -(2**63)
 _LAST = tl.constexpr(0xFFFFFFFF)
 # Chosen by us without a GPU at hand, to be tuned.
-_EDGES, _PIECES, _PIXELS = 128, 128, 128
+_EDGES, _PIECES, _PIXELS = 128, 128, 64
 
 
 def find_crossings_triton(
@@ -140,7 +140,9 @@ def count_kernel(pixel, away, ends, opposite, lines, n, v, edges, h, w, BLOCK: t
     """Count the lines that each outline meets: n x edges, 0 for what is none."""
     e = (tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)).to(tl.int64)
     here = e < n * edges
-    side, _, begin, end, *_ = _outline(pixel, away, ends, opposite, e, here, v, edges, h, w)
+    side, _, begin, end, _, _, _, _, _, _ = _outline(
+        pixel, away, ends, opposite, e, here, v, edges, h, w
+    )
     tl.store(
         lines + e, tl.where(side != 0.0, tl.maximum(end - begin, 0), 0).to(tl.int64), mask=here
     )
