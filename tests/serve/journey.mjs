@@ -122,7 +122,7 @@ const journeys = {
     await page.locator("#mesh canvas").press("ArrowRight");
     claim((await page.getAttribute("#turn", "aria-pressed")) === "false", "they stop when they are touched");
     await page.click("#front");
-    for (const [label, suffix] of [["Download GLB", ".glb"], ["Mesh: GLB", ".glb"], ["Mesh: OBJ", ".zip"], ["Splats: SPZ", ".spz"]]) {
+    for (const [label, suffix] of [["Download GLB", ".glb"], ["Mesh: OBJ", ".zip"], ["Splats: SPZ", ".spz"]]) {
       const [download] = await Promise.all([page.waitForEvent("download"), page.click(`[aria-label^="${label}"]`)]);
       claim(download.suggestedFilename().endsWith(suffix), `${label} is named well`);
       claim(statSync(await download.path()).size > 100, `${label} holds something`);
@@ -139,7 +139,7 @@ const journeys = {
     await choose(page, { name: "bad.png", mimeType: "image/png", buffer: Buffer.from("no picture") });
     await page.waitForSelector("#alert:not([hidden])");
     console.log(await page.textContent("#alert"));
-    claim(/not a picture/.test(await page.textContent("#alert")), "a bad file is told plainly");
+    claim(/^The photo is not a picture/.test(await page.textContent("#alert")), "a bad file is told plainly");
     claim(await page.isVisible("#drop"), "another can be chosen");
     await shot(page, "6-refused");
     await choose(page);
@@ -151,6 +151,7 @@ const journeys = {
     await page.fill("#faces", "500");
     await make(page, 2);
     await page.waitForFunction(() => /no object found/.test(document.querySelector("#alert").textContent));
+    claim(/no object found\. Choose the photo again/.test(await page.textContent("#alert")), "what to do is said");
     await shot(page, "7-failed");
     await page.click("#new");
     await choose(page);

@@ -61,9 +61,9 @@ export function size(bytes) {
   return bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
 }
 
-export function sentence(text) {
+export function sentence(text, first = true) {
   if (!text) return "";
-  const upper = text[0].toUpperCase() + text.slice(1);
+  const upper = first ? text[0].toUpperCase() + text.slice(1) : text;
   return /[.!?)]$/.test(upper) ? upper : `${upper}.`;
 }
 

@@ -26,7 +26,7 @@ const STATES = { queued: "waiting", running: "running", done: "done", failed: "f
 const MAIN = "asset.glb";
 const GROUPS = [
   ["Mesh", {
-    "asset.glb": ["GLB", "viewers, engines, the web"], "asset.obj.zip": ["OBJ", "older 3D programs"],
+    "asset.obj.zip": ["OBJ", "older 3D programs"],
     "asset.usdz": ["USDZ", "Apple devices"], "asset.3mf": ["3MF", "printing in colour"],
     "asset.stl": ["STL", "printing, shape only"], "asset.ply": ["PLY", "measuring, research"],
   }],
@@ -55,7 +55,8 @@ const editor = new MatteEditor($("matte"), { onChange: showTools });
 // ---- Saying things
 
 function complain(text) {
-  $("alert").textContent = sentence(text);
+  // The server calls the photo "photo", as a command line would.
+  $("alert").textContent = sentence(text.replace(/^photo: (?=is )/, "the photo ").replace(/^photo: /, ""));
   $("alert").hidden = !text;
   if (text) $("alert").scrollIntoView({ block: "nearest" });
 }
@@ -225,7 +226,8 @@ function remember({ recipe, quality }) {
   } catch { /* Private windows may have no storage. */ }
 }
 
-const randomSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
+// Six digits are enough, and can be read out.
+const randomSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] % 1_000_000;
 
 // ---- Following a job
 
@@ -280,6 +282,7 @@ function showJob(job, before) {
   $("cancel").hidden = over(job);
   $("cancel").disabled = false;
   $("reseed").hidden = $("change").hidden = !over(job);
+  $("reseed").textContent = job.state === "done" ? "Another seed" : "Try again";
   $("running").hidden = job.state === "done";
   $("result").hidden = job.state !== "done";
   for (const picture of [$("photo"), $("photo-done")]) {
@@ -288,7 +291,7 @@ function showJob(job, before) {
   clearInterval(ticking);
   const ahead = outlook(job);
   document.title = `${ahead ? `${percent(ahead.share)} ` : ""}${title} – roundview`;
-  if (job.state === "failed") complain(`It did not work: ${job.reason.replace(/^photo: /, "")}${advice(job.reason)}`);
+  if (job.state === "failed") complain(`It did not work: ${sentence(job.reason.replace(/^photo: /, ""), false)}${advice(job.reason)}`);
   if (job.state === "done") return before?.state === "done" ? null : showResult(job);
   $("preview").hidden = !job.preview;
   $("nothing").hidden = Boolean(job.preview);
@@ -392,7 +395,7 @@ function showFiles(job) {
   const rows = [];
   if (main) {
     rows.push(element("p", { className: "best" }, link(main, "Download GLB", size(main.bytes), "main"),
-      element("span", { className: "faint", textContent: "The textured mesh in one file. Most programs open it." })));
+      element("span", { className: "faint", textContent: "The textured mesh in one file, for viewers, engines and the web." })));
   }
   for (const [title, labels] of GROUPS) {
     const found = job.files.filter((file) => labels[file.name]);
@@ -518,7 +521,10 @@ function wire() {
   $("qualities").addEventListener("change", showTook);
   $("kept-other").addEventListener("click", () => { forgetPhoto(); location.hash = ""; });
   $("change").addEventListener("click", () => { location.hash = `again=${open.id}`; });
-  $("reseed").addEventListener("click", () => guarded(() => again(open, { ...open.settings, seed: randomSeed() })));
+  $("reseed").addEventListener("click", () => guarded(() => {
+    const seed = open.state === "done" ? randomSeed() : open.settings.seed;
+    return again(open, { ...open.settings, seed });
+  }));
   $("compose").addEventListener("submit", send);
   $("cancel").addEventListener("click", () => guarded(async () => {
     $("cancel").disabled = true;
