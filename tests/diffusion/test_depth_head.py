@@ -57,15 +57,20 @@ def test_what_the_decoder_says_comes_out_in_the_units_that_are_promised() -> Non
     torch.testing.assert_close(normal[0, 3, 5], torch.tensor([0.0, 0.6, -0.8]))
 
 
-def test_background_has_neither_depth_nor_normal() -> None:
+def test_maps_go_on_beyond_the_subject() -> None:
     model = FeatureDepth(Halved(), fixed(0.5, (0.0, 3.0, -4.0), -6.0))
-    picture = torch.ones(1, 64, 64, 3)
-    picture[:, 20:30, 20:30, 1] = 0.5  # Not white, so a subject whatever the network says.
+    inverse, normal = model(torch.ones(1, 64, 64, 3))
+    torch.testing.assert_close(inverse, torch.full((1, 64, 64), 1.5))
+    torch.testing.assert_close(normal.norm(dim=-1), torch.ones(1, 64, 64))
+
+
+def test_a_mirrored_picture_has_mirrored_maps() -> None:
+    picture, model = torch.rand(1, 96, 96, 3), FeatureDepth(Halved(), tiny())
     inverse, normal = model(picture)
-    inside = torch.zeros(1, 64, 64, dtype=torch.bool)
-    inside[:, 20:30, 20:30] = True
-    assert torch.equal(inverse > 0, inside)
-    assert torch.equal(normal.norm(dim=-1) > 0, inside)
+    mirrored_inverse, mirrored_normal = model(picture.flip(2))
+    torch.testing.assert_close(mirrored_inverse, inverse.flip(2))
+    facing = torch.tensor([-1.0, 1.0, 1.0])
+    torch.testing.assert_close(mirrored_normal, normal.flip(2) * facing)
 
 
 def test_pictures_do_not_see_one_another() -> None:

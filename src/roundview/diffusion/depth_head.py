@@ -89,10 +89,12 @@ class DepthNetwork(nn.Module):
 
 
 class FeatureDepth:
-    """The `DepthModel`: deep features of pictures through a `DepthDecoder`.
+    """The `DepthModel`: deep features of pictures, and of their mirror images, through a decoder.
 
-    Inverse depth is 0, and the normal too, where there is surely no subject; maps reach a little
-    over its edge, for callers that know its coverage to cut out.
+    The two answers are averaged. Maps go on beyond the subject, where they mean nothing: callers
+    know its coverage and cut it out. (A white subject cannot be told from what is behind it: left
+    to the network's own coverage, the correlation inside was 0.66 instead of 0.69 on held-out
+    training objects, for the 1% of the subjects' pixels that were lost.)
     """
 
     def __init__(self, features: FeatureModel, decoder: DepthDecoder) -> None:
@@ -106,23 +108,22 @@ class FeatureDepth:
         """Give inverse depth (near is large, about 1) and unit normals in the camera's frame."""
         place = next(self.decoder.parameters()).device
         parts = [self._decoded(part.to(place)) for part in rgb.split(_TOGETHER)]
-        level, normal, logit = torch.cat(parts).to(rgb.device).split([1, 3, 1], dim=1)
-        subject = (logit[:, 0] > _BACKGROUND) | (rgb.amin(dim=-1) < _WHITE)
-        inverse = (1 + level[:, 0]).clamp(min=_FAR) * subject
-        unit = nn.functional.normalize(normal, dim=1) * subject[:, None]
-        return inverse, unit.movedim(1, -1)
+        level, normal, _ = torch.cat(parts).to(rgb.device).split([1, 3, 1], dim=1)
+        unit = nn.functional.normalize(normal, dim=1)
+        return (1 + level[:, 0]).clamp(min=_FAR), unit.movedim(1, -1)
 
     def _decoded(self, rgb: Float[Tensor, "n h w 3"]) -> Float[Tensor, "n 5 h w"]:
         h, w = rgb.shape[1:3]
         small = resize(rgb, working_size(h, w)).clamp(0, 1)
-        out = self.decoder(self.features.maps(small)).float()
-        return nn.functional.interpolate(out, (h, w), mode="bilinear", align_corners=False)
+        plain, mirrored = self.decoder(self.features.maps(torch.cat([small, small.flip(2)]))).chunk(
+            2
+        )
+        mirrored = mirrored.flip(3)
+        mirrored[:, 1] *= -1  # What faces right in the mirror image faces left.
+        both = 0.5 * (plain + mirrored).float()
+        return nn.functional.interpolate(both, (h, w), mode="bilinear", align_corners=False)
 
 
-_BACKGROUND, _WHITE = -2.0, 0.98
-"""A pixel is background if the logit of its coverage is under the one and no channel under the
-other. Chosen on held-out training objects: by the logit alone, at one half, 6% of the subjects'
-pixels were lost at their edges, and the correlation inside fell from 0.69 to 0.43."""
 _FAR = 0.25
 """Least inverse depth of a subject: four times its centre's distance, where no part of one is."""
 
