@@ -123,7 +123,7 @@ const journeys = {
     claim((await page.getAttribute("#turn", "aria-pressed")) === "false", "they stop when they are touched");
     await page.click("#front");
     for (const [label, suffix] of [["Download GLB", ".glb"], ["Mesh: OBJ", ".zip"], ["Splats: SPZ", ".spz"]]) {
-      const [download] = await Promise.all([page.waitForEvent("download"), page.click(`[aria-label^="${label}"]`)]);
+      const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: new RegExp(`^${label}`) }).click()]);
       claim(download.suggestedFilename().endsWith(suffix), `${label} is named well`);
       claim(statSync(await download.path()).size > 100, `${label} holds something`);
       if (suffix === ".glb") claim(readFileSync(await download.path()).subarray(0, 4).toString() === "glTF", "a GLB comes");

@@ -411,8 +411,8 @@ function showFiles(job) {
 function link(file, label, use, kind, title = "Mesh") {
   const told = [use, kind === "file" ? size(file.bytes) : ""].filter(Boolean).join(" · ");
   const note = element("small", { textContent: told });
-  const spoken = kind === "file" ? `${title}: ${label}, ${told}` : `${label}, ${told}`;
-  const made = element("a", { href: file.url, className: kind, ariaLabel: spoken }, element("span", { textContent: label }), note);
+  const of = element("span", { className: "unseen", textContent: kind === "file" ? `${title}: ` : "" });
+  const made = element("a", { href: file.url, className: kind }, of, element("span", { textContent: label }), " ", note);
   made.download = `roundview-${file.name}`;
   made.addEventListener("click", async (event) => {
     event.preventDefault();
