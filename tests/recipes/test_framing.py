@@ -8,6 +8,7 @@ from torch import Tensor
 from roundview.image import Foreground, Image
 from roundview.models import PlainStages
 from roundview.recipes.framing import (
+    asked_cameras,
     framed_subject,
     photo_view,
     plausible_deg,
@@ -80,6 +81,19 @@ def test_rings_begin_where_the_photographer_stood() -> None:
     off = (cameras.azimuth_deg - turns + 180.0) % 360.0 - 180.0
     assert float(off.abs().max()) < 1e-3
     torch.testing.assert_close(cameras.origin.norm(dim=-1), torch.full((6,), 2.0))
+
+
+def test_views_are_asked_for_by_azimuth_or_else_a_ring_is() -> None:
+    def azimuths(asked: list[float] | None) -> list[int]:
+        cameras = asked_cameras(asked, 20.0, ring_views=3, distance=1.5, fov_deg=49.13, size_px=16)
+        assert cameras.size_hw == (16, 16)
+        torch.testing.assert_close(
+            cameras.elevation_deg, torch.full((len(cameras),), 20.0), atol=1e-3, rtol=0
+        )
+        return [round(float(a)) % 360 for a in cameras.azimuth_deg]
+
+    assert azimuths(None) == [0, 120, 240]
+    assert azimuths([30.0, -30.0]) == [30, 330]
 
 
 def test_wild_estimates_are_brought_back() -> None:

@@ -36,7 +36,7 @@ from ..views import Views, concatenate_views
 from .distilling import Asking, Distilling, distilled_field
 from .distilling_asset import FieldMeshing, asset_of_field
 from .distilling_losses import Order, PhotoLosses
-from .framing import photo_view, ring_cameras, seen_subject, with_photo
+from .framing import asked_cameras, photo_view, ring_cameras, seen_subject, with_photo
 from .surfacing import DRAWN, Meshing, asset_from_gaussians
 
 Prompts: TypeAlias = Literal["nearby", "larger", "more", "random"]
@@ -208,11 +208,14 @@ def novel_views(
         elevation_deg: Of all views; the photograph's by default.
     """
     _, front = _seen(photo, models, settings, stage)
-    if azimuth_deg is None:
-        azimuth_deg = [360.0 * k / settings.ring_views for k in range(settings.ring_views)]
-    if elevation_deg is None:
-        elevation_deg = float(front.cameras.elevation_deg[0])
-    cameras = _ring(settings, azimuth_deg, elevation_deg)
+    cameras = asked_cameras(
+        azimuth_deg,
+        float(front.cameras.elevation_deg[0]) if elevation_deg is None else elevation_deg,
+        ring_views=settings.ring_views,
+        distance=settings.distance,
+        fov_deg=settings.fov_deg,
+        size_px=settings.size_px,
+    )
     return cascade_views(front, cameras, models, rng, settings, stage)
 
 
@@ -387,13 +390,3 @@ def _asset_of_views(
     )
     stage.note("world_from_fitted", {"scale": scale, "shift": shift.tolist()})
     return asset
-
-
-def _ring(settings: CascadeZero123, azimuth_deg: Sequence[float], elevation_deg: float) -> Cameras:
-    return Cameras.orbit(
-        azimuth_deg,
-        elevation_deg=elevation_deg,
-        radius=settings.distance,
-        fov_deg=settings.fov_deg,
-        size_hw=(settings.size_px, settings.size_px),
-    )

@@ -85,15 +85,46 @@ def ring_cameras(
     """
     return concatenate_cameras(
         [
-            Cameras.orbit(
-                [360.0 * k / count for k in range(count)],
-                elevation_deg=elevation_deg,
-                radius=distance,
+            asked_cameras(
+                None,
+                elevation_deg,
+                ring_views=count,
+                distance=distance,
                 fov_deg=fov_deg,
-                size_hw=(size_px, size_px),
+                size_px=size_px,
             )
             for elevation_deg, count in rings
         ]
+    )
+
+
+def asked_cameras(
+    azimuth_deg: Sequence[float] | None,
+    elevation_deg: float,
+    *,
+    ring_views: int,
+    distance: float,
+    fov_deg: float,
+    size_px: int,
+) -> Cameras:
+    """Place cameras where a user asks for them, or else a ring of so many.
+
+    Args:
+        azimuth_deg: Of each view; None for the ring.
+        elevation_deg: Of all views.
+        ring_views: Views of that ring.
+        distance: Of the cameras from the origin.
+        fov_deg: Vertical field of view.
+        size_px: Side of the pictures.
+    """
+    if azimuth_deg is None:
+        azimuth_deg = [360.0 * k / ring_views for k in range(ring_views)]
+    return Cameras.orbit(
+        azimuth_deg,
+        elevation_deg=elevation_deg,
+        radius=distance,
+        fov_deg=fov_deg,
+        size_hw=(size_px, size_px),
     )
 
 

@@ -32,7 +32,14 @@ from ..splat.fit import fit_gaussians
 from ..splat.render import render_gaussians
 from ..views import Views
 from .fields import Surface, SurfaceFit, asset_by_surface
-from .framing import framed_subject, photo_view, plausible_deg, ring_cameras, with_photo
+from .framing import (
+    asked_cameras,
+    framed_subject,
+    photo_view,
+    plausible_deg,
+    ring_cameras,
+    with_photo,
+)
 from .surfacing import DRAWN, Meshing
 
 
@@ -263,14 +270,13 @@ def novel_views(
     photo_deg = stage(
         "elevation", lambda report: _elevation_deg(subject, models, rng, settings, report)
     )
-    if azimuth_deg is None:
-        azimuth_deg = [360.0 * k / settings.ring_views for k in range(settings.ring_views)]
-    cameras = Cameras.orbit(
+    cameras = asked_cameras(
         azimuth_deg,
-        elevation_deg=photo_deg if elevation_deg is None else elevation_deg,
-        radius=settings.distance,
+        photo_deg if elevation_deg is None else elevation_deg,
+        ring_views=settings.ring_views,
+        distance=settings.distance,
         fov_deg=settings.fov_deg,
-        size_hw=(settings.size_px, settings.size_px),
+        size_px=settings.size_px,
     )
     return stage(
         "draw",

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator
 
-from ..camera import Cameras
 from ..diffusion.distill_cameras import ISOTROPIC3D_CAMERAS, RandomCameras, Range
 from ..diffusion.guide import Ramp, TimeRange, constant
 from ..diffusion.multiview import MultiviewModel
@@ -27,7 +26,7 @@ from ..views import Views
 from .distilling import Asking, Distilling, Gradient, Shading, distilled_field
 from .distilling_asset import FieldMeshing, asset_of_field, photo_first
 from .distilling_losses import Order
-from .framing import photo_view, seen_subject
+from .framing import asked_cameras, photo_view, seen_subject
 
 _HALF_WIDTH = RadianceSettings().half_width
 SMALL_CAMERAS = RandomCameras(
@@ -232,14 +231,13 @@ def novel_views(
         known_deg=settings.photo_elevation_deg,
         stage=stage,
     )
-    if azimuth_deg is None:
-        azimuth_deg = [360.0 * k / settings.ring_views for k in range(settings.ring_views)]
-    cameras = Cameras.orbit(
+    cameras = asked_cameras(
         azimuth_deg,
-        elevation_deg=photo_deg if elevation_deg is None else elevation_deg,
-        radius=settings.distance,
+        photo_deg if elevation_deg is None else elevation_deg,
+        ring_views=settings.ring_views,
+        distance=settings.distance,
         fov_deg=settings.fov_deg,
-        size_hw=(settings.size_px, settings.size_px),
+        size_px=settings.size_px,
     )
     return stage(
         "draw",
