@@ -142,6 +142,19 @@ const journeys = {
     claim(/^The photo is not a picture/.test(await page.textContent("#alert")), "a bad file is told plainly");
     claim(await page.isVisible("#drop"), "another can be chosen");
     await shot(page, "6-refused");
+    const grey = await page.evaluate(async () => {
+      const sheet = new OffscreenCanvas(90, 90);
+      const context = sheet.getContext("2d");
+      context.fillStyle = "#bbb";
+      context.fillRect(0, 0, 90, 90);
+      return [...new Uint8Array(await (await sheet.convertToBlob({ type: "image/png" })).arrayBuffer())];
+    });
+    await choose(page, { name: "grey.png", mimeType: "image/png", buffer: Buffer.from(grey) });
+    await page.waitForFunction(() => /No object found.* Paint the object/.test(document.querySelector("#alert").textContent));
+    claim(await page.isDisabled("#make"), "nothing is made of nothing");
+    await page.focus("#matte");
+    await page.keyboard.press("Space");
+    claim(await page.isEnabled("#make"), "what was painted can be made");
     await choose(page);
     await ready(page);
     await page.click("summary");

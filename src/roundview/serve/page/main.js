@@ -56,7 +56,7 @@ const editor = new MatteEditor($("matte"), { onChange: showTools });
 
 function complain(text) {
   // The server calls the photo "photo", as a command line would.
-  $("alert").textContent = sentence(text.replace(/^photo: (?=is )/, "the photo ").replace(/^photo: /, ""));
+  $("alert").textContent = sentence(text.replace(/^photo: (?=is )/i, "the photo ").replace(/^photo: /i, ""));
   $("alert").hidden = !text;
   if (text) $("alert").scrollIntoView({ block: "nearest" });
 }
@@ -102,10 +102,11 @@ async function cutOut() {
     announce("The object is cut out. Paint to correct it, or make the asset.");
   } catch (error) {
     if (error.name === "AbortError") return;
-    complain(error.message);
     if (editor.photo && /no object|object is only/i.test(error.message)) {
+      complain(`${sentence(error.message)} Paint the object with the brush, or choose another photo.`);
       editor.setEmpty(); // A person may see what the network does not.
     } else {
+      complain(error.message);
       forgetPhoto();
     }
   } finally {
@@ -149,10 +150,13 @@ function showTools() {
   $("restore").disabled = !editor.edited;
   $("size").value = editor.brush.size;
   document.querySelector(`[name=brush][value=${editor.brush.keep ? "keep" : "remove"}]`).checked = true;
-  const ready = kept || (photo && (editor.ready || $("whole").checked));
+  const cut = editor.ready && (!editor.blank || editor.edited);
+  const ready = kept || (photo && (cut || $("whole").checked));
   $("make").disabled = !ready;
   $("why").hidden = Boolean(ready);
-  $("why").textContent = photo ? "In a moment: the object is being found." : "Choose a photo first.";
+  if (!photo) $("why").textContent = "Choose a photo first.";
+  else $("why").textContent = editor.ready ? "Paint the object first." : "In a moment: the object is being found.";
+  $("unshown").hidden = !photo || Boolean(editor.photo);
   $("make").textContent = kept ? "Make it again" : "Make 3D";
 }
 

@@ -14,6 +14,7 @@ export class MatteEditor {
     this.photo = null;
     this.ready = false;
     this.edited = false;
+    this.blank = false; // Whether nothing was found to begin with.
     this.past = [];
     canvas.addEventListener("pointerdown", (event) => this.#press(event));
     canvas.addEventListener("pointermove", (event) => this.#move(event));
@@ -53,6 +54,7 @@ export class MatteEditor {
     }
     context.putImageData(pixels, 0, 0);
     this.original = pixels;
+    this.blank = false;
     this.#unlock();
   }
 
@@ -62,6 +64,7 @@ export class MatteEditor {
     const context = this.mask.getContext("2d", { willReadFrequently: true });
     context.clearRect(0, 0, width, height);
     this.original = context.getImageData(0, 0, width, height);
+    this.blank = true;
     this.#unlock();
   }
 
