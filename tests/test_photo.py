@@ -210,6 +210,21 @@ def test_reducing_does_not_mix_hidden_colours_in(tmp_path: Path) -> None:
     assert float(image.rgb[image.alpha > 0.1][:, 1].max()) < 0.02
 
 
+@pytest.mark.parametrize("size", [(2301, 160), (160, 2301)])
+def test_strips_leave_no_seams(
+    size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
+    PilImage.fromarray(noise).save(tmp_path / "noise.png")
+    whole = load_image(tmp_path / "noise.png")
+    monkeypatch.setattr("roundview.photo._STRIP_ROWS", 7)
+    strips = load_image(tmp_path / "noise.png")
+    assert whole.alpha is not None
+    assert strips.alpha is not None
+    assert torch.equal(strips.rgb, whole.rgb)
+    assert torch.equal(strips.alpha, whole.alpha)
+
+
 def test_embedded_profiles_are_converted_to_srgb(tmp_path: Path) -> None:
     lab = ImageCms.createProfile("LAB")
     srgb = ImageCms.createProfile("sRGB")

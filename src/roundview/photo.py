@@ -29,6 +29,7 @@ MAX_SIDE_PX = 2048
 MIN_SIDE_PX = 32
 """Pictures with a shorter side hold no subject that could be reconstructed."""
 
+_STRIP_ROWS = 256
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 _READABLE = "PNG, JPEG, WebP, TIFF, BMP or GIF"
 # Channel values of 250 of 255 and more come from lossy compression of an opaque picture.
@@ -256,13 +257,21 @@ def _divisor(picture: PilImage.Image, shown: str) -> float:
 
 
 def _reduced(picture: PilImage.Image) -> PilImage.Image:
-    """Reduce the longer side to `MAX_SIDE_PX` with an area filter; Pillow premultiplies alpha."""
+    """Reduce the longer side to `MAX_SIDE_PX` with an area filter, alpha premultiplied."""
     scale = MAX_SIDE_PX / max(picture.size)
     if scale >= 1:
         return picture
     w, h = (max(1, round(side * scale)) for side in picture.size)
     # Hamming is an area filter with softened edges: no ringing, and no uneven steps at odd ratios.
-    return picture.resize((w, h), PilImage.Resampling.HAMMING)
+    if picture.mode not in ("LA", "RGBA"):
+        return picture.resize((w, h), PilImage.Resampling.HAMMING)
+    # Across in strips, then down: for all at once Pillow makes a second copy of the picture.
+    narrow = PilImage.new(picture.mode.replace("A", "a"), (w, picture.height))
+    for top in range(0, picture.height, _STRIP_ROWS):
+        strip = picture.crop((0, top, picture.width, min(top + _STRIP_ROWS, picture.height)))
+        strip = strip.convert(narrow.mode).resize((w, strip.height), PilImage.Resampling.HAMMING)
+        narrow.paste(strip, (0, top))
+    return narrow.resize((w, h), PilImage.Resampling.HAMMING).convert(picture.mode)
 
 
 def _orientation(picture: PilImage.Image, shown: str) -> int:
