@@ -59,6 +59,15 @@ def test_work_that_cannot_be_built_stops_everything(
     assert caught.value.missing is missing
 
 
+def test_a_worker_is_replaced_after_so_many_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roundview.batch.local.MOST_TASKS", 2)
+    summary = run(photos_in(tmp_path, a="fine", b="fine", c="fine"), tmp_path)
+    assert not summary.failed
+    assert (tmp_path / "log").read_text().splitlines().count("built") == 2
+
+
 def test_somebody_must_work() -> None:
     assert free_cores() >= 1
     with pytest.raises(ValueError, match="count"):

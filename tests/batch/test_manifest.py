@@ -75,3 +75,22 @@ def test_a_place_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(ValueError, match="cannot use"):
         Manifest(tmp_path / "file", "asked")
+
+
+def test_two_batches_are_kept_apart(tmp_path: Path) -> None:
+    mine, other = Manifest(tmp_path, "a"), Manifest(tmp_path, "b")
+    with mine.held(), pytest.raises(ValueError, match="another batch is at work"), other.held():
+        pass
+    with other.held():
+        assert other.path.read_bytes() == b""
+
+
+def test_a_folder_that_cannot_be_locked_is_used_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError("no locks available")
+
+    monkeypatch.setattr("roundview.batch.manifest.fcntl.flock", no_locks)
+    with Manifest(tmp_path, "a").held():
+        assert "cannot be locked" in caplog.text

@@ -8,11 +8,18 @@ from typing import Any
 
 import pytest
 from batch_work import Copying, not_installed, photos_in
+from fakes import block
+from job_measures import Heights
 
 from roundview.batch.manifest import Entry, Manifest
 from roundview.batch.on_ray import RayEngine
 from roundview.batch.run import run_batch
 from roundview.batch.tasks import BuildError, Engine
+from roundview.data.objects import find_objects
+from roundview.data.shards import ShardSettings, render_shards
+from roundview.evaluate.jobs import Workers, measure_in_processes
+from roundview.evaluate.keeping import measure_each
+from roundview.export.glb import save_glb
 
 try:
     from importlib import import_module
@@ -104,6 +111,28 @@ def test_crashes_cost_their_photo_and_missing_models_stop_everything(
     assert caught.value.missing
     with pytest.raises(ValueError, match="no share of 9 cores"):
         RayEngine(not_installed, threads=9)
+
+
+@needs_ray
+@pytest.mark.slow
+def test_marks_and_shards_are_those_of_one_process(
+    cluster: Any,  # noqa: ANN401  of a module that may not be installed
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster.add_node(num_cpus=2)
+    data = tmp_path / "objects"
+    data.mkdir()
+    for name, height in (("flat", 0.3), ("tall", 1.0)):
+        save_glb(block(1.0, height, 0.5), data / f"{name}.glb")
+    alone = measure_each(find_objects(data), Heights(), tmp_path / "alone")
+    monkeypatch.chdir(tmp_path)  # Workers elsewhere stand in other folders.
+    workers = Workers(Path("objects"), Heights, 2, 1, RayEngine)
+    assert measure_in_processes(["flat", "tall"], workers, Path("marks")) == alone
+    small = ShardSettings(size_px=16, shard_objects=2, lit_share=0.0)
+    whole = render_shards(4, tmp_path / "whole", settings=small)
+    shared = render_shards(4, Path("shared"), settings=small, workers=2, start=RayEngine)
+    assert [path.read_bytes() for path in shared] == [path.read_bytes() for path in whole]
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

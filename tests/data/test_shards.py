@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from job_measures import DeadlyOnce, Death
 
 from roundview.data.objects import ObjectFile, find_objects
 from roundview.data.procedural import procedural_object
@@ -82,6 +83,23 @@ def test_a_stopped_run_renders_only_what_is_missing(tmp_path: Path) -> None:
     assert again[0].stat().st_mtime_ns == kept
     for a, b in zip(whole, again, strict=True):
         assert a.read_bytes() == b.read_bytes()
+
+
+def test_two_workers_write_the_bytes_of_one_though_one_of_them_is_killed(tmp_path: Path) -> None:
+    found = folder(tmp_path / "objects", 3)
+    alone = render_shards(found, tmp_path / "alone", settings=SMALL)
+    cameras = DeadlyOnce(Death(tmp_path / "died"))
+    shared = render_shards(found, tmp_path / "shared", cameras=cameras, settings=SMALL, workers=2)
+    assert (tmp_path / "died").exists()
+    assert [path.name for path in shared] == ["shard-000000.tar", "shard-000001.tar"]
+    assert [path.read_bytes() for path in shared] == [path.read_bytes() for path in alone]
+
+
+def test_shards_that_cannot_be_written_are_told_and_the_others_are_there(tmp_path: Path) -> None:
+    (tmp_path / "shard-000000.tar").mkdir()  # Nothing can be renamed to a folder.
+    with pytest.raises(ValueError, match=r"1 of 2 shards.*shard 0: IsADirectoryError"):
+        render_shards(4, tmp_path, settings=SMALL, workers=2)
+    assert len(list(read_shard(tmp_path / "shard-000001.tar"))) == 2
 
 
 def test_the_files_of_an_object_stand_together_under_one_key(tmp_path: Path) -> None:

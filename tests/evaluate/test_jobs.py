@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 from fakes import block
-from job_measures import Heights
+from job_measures import Death, Heights, no_measure
 
 from roundview.data.objects import find_objects
 from roundview.evaluate.jobs import Workers, measure_all, measure_in_processes
@@ -52,9 +52,23 @@ def test_a_process_that_dies_costs_its_object_only(
 ) -> None:
     workers = Workers(data, partial(Heights, "flat"), 2, threads=1)
     flat, tall = measure_in_processes(["flat", "tall"], workers, tmp_path / "out")
-    assert flat == {"name": "flat", "error": "RuntimeError: the process that measured it died"}
+    assert flat == {"name": "flat", "error": "RuntimeError: its worker died (exit code 7)"}
     assert tall["rows"]["it"]["psnr"] == pytest.approx(1.0)
     assert "flat failed" in caplog.text
+
+
+def test_a_death_that_was_no_object_s_fault_costs_one_more_try(data: Path, tmp_path: Path) -> None:
+    build = partial(Heights, dies_once=Death(tmp_path / "died"))
+    measured = measure_in_processes(["flat", "tall"], Workers(data, build, 2, threads=1), tmp_path)
+    assert (tmp_path / "died").exists()
+    heights = [entry["rows"]["it"]["psnr"] for entry in measured]
+    assert heights == pytest.approx([0.3, 1.0])
+
+
+def test_workers_that_cannot_build_their_measure_say_why(data: Path, tmp_path: Path) -> None:
+    workers = Workers(data, no_measure, 2)
+    with pytest.raises(ValueError, match="cannot begin: there is none"):
+        measure_in_processes(["flat"], workers, tmp_path)
 
 
 def test_nobody_cannot_work(data: Path) -> None:

@@ -13,8 +13,9 @@ from collections import deque
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from typing import Any
 
-from .tasks import Build, BuildError, Ended, Task, unbuilt, use_threads
+from .tasks import MOST_TASKS, Build, BuildError, Ended, unbuilt, use_threads
 
 _PATIENCE_SECONDS = 5.0  # for a worker that was asked to stop to leave no temporary files
 _MOST_DEATHS = 3  # of workers in a row that never got to work
@@ -24,9 +25,10 @@ _MOST_DEATHS = 3  # of workers in a row that never got to work
 class _Worker:
     process: SpawnProcess
     pipe: Connection
-    task: Task | None = None
+    task: Any = None
     since: float = 0.0
     ready: bool = False
+    done: int = 0
 
 
 class LocalEngine:
@@ -53,17 +55,17 @@ class LocalEngine:
         self._count = count
         self._threads = threads or max(1, free_cores() // count)
         self._limit = limit_seconds
-        self._queue: deque[Task] = deque()
+        self._queue: deque[Any] = deque()
         self._workers: list[_Worker] = []
         self._deaths = 0
 
-    def give(self, task: Task) -> None:
+    def give(self, task: Any) -> None:  # noqa: ANN401  what the work can do
         """Put a task at the end of the queue."""
         self._queue.append(task)
 
     def wait(self) -> list[Ended]:
         """Wait until at least one task has ended; an empty list when there are none left."""
-        while self._queue or any(worker.task for worker in self._workers):
+        while self._queue or any(worker.task is not None for worker in self._workers):
             self._staff()
             ended = self._ended()
             if ended:
@@ -76,10 +78,7 @@ class LocalEngine:
             worker.process.terminate()
         last = time.monotonic() + _PATIENCE_SECONDS
         for worker in self._workers:
-            worker.process.join(max(0.0, last - time.monotonic()))
-            worker.process.kill()
-            worker.process.join()
-            worker.pipe.close()
+            _let_go(worker, last)
         self._workers = []
 
     def _staff(self) -> None:
@@ -112,10 +111,19 @@ class LocalEngine:
             if isinstance(said, Ended):
                 ended.append(said)
                 worker.task = None
+                worker.done += 1
             worker.ready = True
+            if worker.done == MOST_TASKS:
+                self._workers.remove(worker)
+                worker.process.terminate()
+                _let_go(worker, time.monotonic() + _PATIENCE_SECONDS)
             self._deaths = 0
         for worker in list(self._workers):
-            if self._limit and worker.task and time.monotonic() - worker.since > self._limit:
+            if (
+                self._limit
+                and worker.task is not None
+                and time.monotonic() - worker.since > self._limit
+            ):
                 worker.process.kill()
                 ended += self._buried(worker, f"it took over {self._limit:g} s")
         return ended
@@ -151,6 +159,14 @@ def _started(build: Build, threads: int) -> _Worker:
     process.start()
     there.close()
     return _Worker(process, here)
+
+
+def _let_go(worker: _Worker, last: float) -> None:
+    """Wait for a worker that was told to stop, and end it if it has not by then."""
+    worker.process.join(max(0.0, last - time.monotonic()))
+    worker.process.kill()
+    worker.process.join()
+    worker.pipe.close()
 
 
 def _cause(exit_code: int | None) -> str:

@@ -5,15 +5,25 @@ as not made, and the asset that may be there is recognised by its record.
 """
 
 import json
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from .tasks import Ended, Task
 
+try:
+    import fcntl
+except ImportError:  # Windows: two batches in one folder are not kept apart there.
+    fcntl = None
+
 NAME = "manifest.jsonl"
 """Its name in the output folder."""
+
+_log = logging.getLogger(__name__)
 
 DONE, FAILED = "done", "failed"
 
@@ -94,6 +104,26 @@ class Manifest:
             os.fsync(stream.fileno())
         self.entries[entry.photo] = entry
         return entry
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other batches out of the folder for a while; the lock ends with the process.
+
+        Raises:
+            ValueError: If another batch is at work there.
+        """
+        with self.path.open("a") as stream:
+            try:
+                if fcntl is not None:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ValueError(
+                    f"another batch is at work in {self.path.parent}; wait for its end, or name "
+                    "another folder"
+                ) from error
+            except OSError:
+                _log.warning("%s cannot be locked; start no second batch there", self.path)
+            yield
 
     def _end_last_line(self) -> None:
         """End a line that was cut short, so that the next one begins a line of its own."""

@@ -5,11 +5,11 @@ lie on a file system that all nodes share; nothing but paths travels. An actor w
 replaced by another as soon as the cluster has a place for it.
 """
 
-from collections import deque
+from collections import Counter, deque
 from importlib import import_module
 from typing import Any
 
-from .tasks import Build, BuildError, Ended, Task, unbuilt, use_threads
+from .tasks import MOST_TASKS, Build, BuildError, Ended, unbuilt, use_threads
 
 _MOST_DEATHS = 10  # of actors in a row that never got to work; nodes that come and go cost some
 
@@ -42,18 +42,19 @@ class RayEngine:
         options = {"num_cpus": threads, "num_gpus": gpus, "max_restarts": 0}
         self._actor: Any = self._ray.remote(**options)(_Holder)
         self._arguments = (build, threads)
-        self._queue: deque[Task] = deque()
-        self._asked: dict[Any, tuple[Any, Task | None]] = {}
+        self._queue: deque[Any] = deque()
+        self._asked: dict[Any, tuple[Any, Any]] = {}
         self._idle: list[Any] = []
+        self._done: Counter[Any] = Counter()
         self._deaths = 0
 
-    def give(self, task: Task) -> None:
+    def give(self, task: Any) -> None:  # noqa: ANN401  what the work can do
         """Put a task at the end of the queue."""
         self._queue.append(task)
 
     def wait(self) -> list[Ended]:
         """Wait until at least one task has ended; an empty list when there are none left."""
-        while self._queue or any(task for _, task in self._asked.values()):
+        while self._queue or any(task is not None for _, task in self._asked.values()):
             self._staff()
             ended = self._ended()
             if ended:
@@ -91,13 +92,17 @@ class RayEngine:
                 continue
             if isinstance(said, BuildError):
                 raise said
+            self._deaths = 0
             if isinstance(said, Ended):
                 ended.append(said)
-            self._idle.append(actor)
-            self._deaths = 0
+                self._done[actor] += 1
+            if self._done[actor] == MOST_TASKS:
+                self._ray.kill(actor)
+            else:
+                self._idle.append(actor)
         return ended
 
-    def _lost(self, task: Task | None, error: Exception) -> list[Ended]:
+    def _lost(self, task: Any, error: Exception) -> list[Ended]:  # noqa: ANN401  as given
         reason = f"its worker was lost ({type(error).__name__})"
         if task is not None:
             return [Ended(task, reason)]
@@ -122,7 +127,7 @@ class _Holder:
         """Say that the work is built, or why it is not."""
         return self._error
 
-    def do(self, task: Task) -> Ended:
+    def do(self, task: Any) -> Ended:  # noqa: ANN401  what the work can do
         """Do a task."""
         return self._work(task)
 

@@ -50,7 +50,8 @@ def find_photos(source: str) -> list[Path]:
 
 def tasks_for(photos: Iterable[Path], output: Path) -> list[Task]:
     """Give each photo a folder: its name, and a hash of its place, so that no two can collide."""
-    return [Task(photo, output / folder_name(photo)) for photo in photos]
+    # Absolute, since workers elsewhere stand in other folders.
+    return [Task(photo.absolute(), output.absolute() / folder_name(photo)) for photo in photos]
 
 
 def folder_name(photo: Path) -> str:

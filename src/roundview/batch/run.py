@@ -1,12 +1,13 @@
 """Give photos to an engine until each is done or has failed for good."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 from .manifest import Entry, Manifest
-from .tasks import Engine, Task
+from .tasks import Ended, Engine, Task
 
 Heard = Callable[[Entry, int], object]
 """Called with each photo that ended and how many are left."""
@@ -56,33 +57,46 @@ def run_batch(
         heard: Hears of each photo that ended.
 
     Raises:
-        ValueError: If two photos share a folder, or attempts is below 1.
+        ValueError: If two photos share a folder, attempts is below 1, or another batch is at work
+            in the output folder.
         BuildError: If workers cannot load what they need.
     """
     _check(tasks, attempts)
     todo = [task for task in tasks if not manifest.is_done(task)]
     if todo:
-        workers = engine()
-        try:
-            _do(todo, manifest, workers, attempts, heard)
-        finally:
-            workers.close()
+        with manifest.held(), closing(engine()) as workers:
+            for left, (ended, tries) in zip(
+                reversed(range(len(todo))), ends_of(todo, workers, attempts=attempts), strict=True
+            ):
+                heard(manifest.write(ended, tries=tries), left)
     return Summary([manifest.of(task) for task in tasks], len(tasks) - len(todo))
 
 
-def _do(todo: list[Task], manifest: Manifest, workers: Engine, attempts: int, heard: Heard) -> None:
-    tries: Counter[Path] = Counter()
-    left = len(todo)
-    for task in todo:
+def ends_of(
+    tasks: Sequence[Any], workers: Engine, *, attempts: int = 2
+) -> Iterator[tuple[Ended, int]]:
+    """Give tasks to workers, and again those that failed; each ends once.
+
+    Args:
+        tasks: Each once; what identifies them must be hashable.
+        workers: Who do them; they are not closed.
+        attempts: How often a task is tried that does not fail for good.
+
+    Yields:
+        How a task ended, as soon as it has for good, and how often it was tried.
+    """
+    tries: Counter[Any] = Counter()
+    left = len(tasks)
+    for task in tasks:
         workers.give(task)
     while left:
         for ended in workers.wait():
-            tries[ended.task.photo] += 1
-            if ended.error and not ended.final and tries[ended.task.photo] < attempts:
+            tries[ended.task] += 1
+            if ended.error and not ended.final and tries[ended.task] < attempts:
                 workers.give(ended.task)
                 continue
             left -= 1
-            heard(manifest.write(ended, tries=tries[ended.task.photo]), left)
+            yield ended, tries[ended.task]
 
 
 def _check(tasks: Sequence[Task], attempts: int) -> None:

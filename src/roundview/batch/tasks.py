@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -26,21 +26,23 @@ class Ended:
     """How a try at a task ended.
 
     Attributes:
-        task: What was tried.
+        task: What was tried: a `Task`, or whatever else was given; engines do not look into it.
         error: One line on what went wrong; empty when it was done.
         seconds: How long it took.
+        value: What came of it, where that is more than files.
         kept: The asset was there from an earlier run already.
         final: Trying again would end the same: the photo itself is at fault.
     """
 
-    task: Task
+    task: Any
     error: str = ""
     seconds: float = 0.0
+    value: Any = None
     kept: bool = False
     final: bool = False
 
 
-Work = Callable[[Task], Ended]
+Work = Callable[[Any], Ended]
 """Does a task; it answers for everything but the death of its process."""
 
 Build = Callable[[], Work]
@@ -51,7 +53,7 @@ Build = Callable[[], Work]
 class Engine(Protocol):
     """Workers, wherever they are."""
 
-    def give(self, task: Task) -> None:
+    def give(self, task: Any) -> None:  # noqa: ANN401  what its work can do
         """Put a task at the end of the queue."""
         ...
 
@@ -66,6 +68,13 @@ class Engine(Protocol):
     def close(self) -> None:
         """Stop the workers at once; tasks in progress are given up, what they saved stays."""
         ...
+
+
+Start = Callable[..., Engine]
+"""Starts workers, given what each builds and, by name, `count` of them and `threads` of each."""
+
+MOST_TASKS = 50
+"""Of one worker, then another takes its place: large files leave memory behind. Chosen by us."""
 
 
 class BuildError(RuntimeError):

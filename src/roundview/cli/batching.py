@@ -1,6 +1,6 @@
 """`roundview batch`: many photos, one asset each; what is done stays done."""
 
-from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,6 +26,7 @@ from .options import (
     parse_elevation,
 )
 from .progress import Silence, told
+from .sharing import Address, EngineName, EngineOption, start_of
 
 if TYPE_CHECKING:
     from ..batch.making import Wish
@@ -34,20 +35,11 @@ if TYPE_CHECKING:
     from ..batch.tasks import Engine
 
 
-class EngineName(StrEnum):
-    """Who does the work."""
-
-    local = "local"
-    ray = "ray"
-
-
 def batch(  # noqa: PLR0913  typer reads the options from the signature
     photos: Annotated[str, typer.Argument(help="A folder, a quoted pattern, or a list of paths.")],
     output: Output,
-    engine: Annotated[EngineName, typer.Option(help="Processes, or Ray.")] = EngineName.local,
-    address: Annotated[
-        str | None, typer.Option(help="Of the Ray cluster; none starts one here.")
-    ] = None,
+    engine: EngineOption = EngineName.local,
+    address: Address = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Photos at a time.")] = None,
     attempts: Annotated[int, typer.Option(min=1, help="Tries of a photo in one run.")] = 2,
     hours: Annotated[
@@ -72,8 +64,9 @@ def batch(  # noqa: PLR0913  typer reads the options from the signature
     """Turn every photo of a folder, a pattern or a list into an asset in a folder of its own."""
     check_recipe(recipe)
     check_output(output)
-    if address is not None and engine is not EngineName.ray:
-        raise ValueError("--address goes with --engine ray")
+    start = start_of(engine, address, device)
+    if start is not None and weights is not None and Path(weights).exists():
+        weights = str(Path(weights).resolve())  # Workers elsewhere stand in other folders.
     changes: dict[str, Any] = {
         "photo_elevation_deg": parse_elevation(photo_elevation_deg),
         "texture_size": texture_size,
@@ -92,8 +85,8 @@ def batch(  # noqa: PLR0913  typer reads the options from the signature
     manifest = Manifest(output, wish.identity())
 
     def started() -> "Engine":
-        if engine is EngineName.ray:
-            return _on_ray(wish, jobs, threads, address)
+        if start is not None:
+            return start(wish, count=jobs, threads=threads or 2)
         return _local(wish, jobs, threads, hours)
 
     with told(quiet=quiet, as_json=as_json) as listener:
@@ -118,13 +111,6 @@ def _local(wish: "Wish", jobs: int | None, threads: int | None, hours: float | N
     count = jobs or max(1, free_cores() // (threads or 2))
     limit = None if hours is None else 3600 * hours
     return LocalEngine(wish, count=count, threads=threads, limit_seconds=limit)
-
-
-def _on_ray(wish: "Wish", jobs: int | None, threads: int | None, address: str | None) -> "Engine":
-    from ..batch.on_ray import RayEngine  # noqa: PLC0415  the extra `batch`
-
-    gpus = 1.0 if wish.device == Device.cuda else 0.0
-    return RayEngine(wish, count=jobs, threads=threads or 2, gpus=gpus, address=address)
 
 
 def _say(listener: Silence, entry: "Entry", left: int) -> None:

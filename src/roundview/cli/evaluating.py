@@ -1,6 +1,5 @@
 """`roundview eval`: named protocols over a data set."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
@@ -35,11 +34,10 @@ from .options import (
     use_threads,
 )
 from .progress import Silence, told
+from .sharing import Address, EngineName, EngineOption, start_of, workers_of
 
 if TYPE_CHECKING:
     from ..data.objects import ObjectFile
-    from ..evaluate.jobs import Workers
-    from ..evaluate.keeping import Measure
     from ..weights import Card
 
 Data = Annotated[Path, typer.Option(help="Folder or zip of GLB files.")]
@@ -113,12 +111,15 @@ def nvs(  # noqa: PLR0913  typer reads the options from the signature
     device: DeviceOption = Device.auto,
     threads: Threads = None,
     jobs: Jobs = 1,
+    engine: EngineOption = EngineName.local,
+    address: Address = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Mark drawings of novel views (PSNR, SSIM); the same command goes on after an interruption."""
     check_recipe(recipe)
     check_output(output)
+    start = start_of(engine, address, device)
     elevation_deg = parse_elevation(photo_elevation_deg)
     use_threads(threads)
     if protocol is ViewsProtocol.nvs_zero123 and with_recipe:
@@ -139,12 +140,12 @@ def nvs(  # noqa: PLR0913  typer reads the options from the signature
     with told(quiet=quiet, as_json=as_json) as listener:
         if protocol is ViewsProtocol.nvs_zero123:
             pair = partial(pairs.load_measure, load, pairs.PairProtocol(size_px=size))
-            workers = _workers(data, pair, jobs, threads)
+            workers = workers_of(data, pair, jobs, threads, start)
             results = pairs.evaluate_pairs(
                 found, pair(), output, workers=workers, listener=listener
             )
         else:
-            workers = _workers(data, build, jobs, threads)
+            workers = workers_of(data, build, jobs, threads, start)
             measure = build()
             results = nvs.evaluate_nvs(
                 *(found, measure.candidate, output),
@@ -187,7 +188,7 @@ def ablation(  # noqa: PLR0913  typer reads the options from the signature
     settings = replace(method_of(recipe).settings(quality), photo_elevation_deg=ring.elevation_deg)
     load = partial(load_measure, weights, str(device), settings, ring, recipe=recipe, seed=seed)
     build = partial(protocols.load_measure, load)
-    workers = _workers(data, build, jobs, threads)
+    workers = workers_of(data, build, jobs, threads)
     with told(quiet=quiet, as_json=as_json) as listener:
         results = protocols.evaluate_ablation(
             found, build(), output, workers=workers, listener=listener
@@ -215,12 +216,15 @@ def reconstruct(  # noqa: PLR0913  typer reads the options from the signature
     device: DeviceOption = Device.auto,
     threads: Threads = None,
     jobs: Jobs = 1,
+    engine: EngineOption = EngineName.local,
+    address: Address = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Fit true views, and mark splats and mesh; the same command goes on after an interruption."""
     check_fit(fit)
     check_output(output)
+    start = start_of(engine, address, device)
     check_cpu_only(device, "eval reconstruct")
     use_threads(threads)
     from ..evaluate import reconstruct as protocols  # noqa: PLC0415  imports torch
@@ -233,7 +237,7 @@ def reconstruct(  # noqa: PLR0913  typer reads the options from the signature
     rings = {Rings.three: protocols.THREE_RINGS, Rings.one: protocols.ONE_RING}
     protocol = replace(rings[views], size_px=size)
     build = partial(protocols.ReconstructMeasure, settings, protocol, seed)
-    workers = _workers(data, build, jobs, threads)
+    workers = workers_of(data, build, jobs, threads, start)
     with told(quiet=quiet, as_json=as_json) as listener:
         results = protocols.evaluate_reconstruct(
             found, build(), output, workers=workers, listener=listener
@@ -260,12 +264,15 @@ def mesh(  # noqa: PLR0913  typer reads the options from the signature
     device: DeviceOption = Device.auto,
     threads: Threads = None,
     jobs: Jobs = 1,
+    engine: EngineOption = EngineName.local,
+    address: Address = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Mark shapes made of one photograph; the same command goes on after an interruption."""
     check_recipe(recipe)
     check_output(output)
+    start = start_of(engine, address, device)
     if assets is not None and not assets.is_dir():
         raise ValueError(f"--assets {assets}: no such folder")
     use_threads(threads)
@@ -285,7 +292,7 @@ def mesh(  # noqa: PLR0913  typer reads the options from the signature
     else:
         source = protocols.FileMeshes(assets)
         build = partial(protocols.MeshMeasure, source, protocol, how, seed)
-    workers = _workers(data, build, jobs, threads)
+    workers = workers_of(data, build, jobs, threads, start)
     with told(quiet=quiet, as_json=as_json) as listener:
         results = protocols.evaluate_meshes(
             found, build(), output, workers=workers, listener=listener
@@ -354,15 +361,6 @@ def single_view(  # noqa: PLR0913  typer reads the options from the signature
 
 evaluate.command("compare")(compare)
 evaluate.command("table")(table)
-
-
-def _workers(
-    data: Path, build: "Callable[[], Measure]", jobs: int, threads: int | None
-) -> "Workers | None":
-    """Share the work out, if it is to be."""
-    from ..evaluate.jobs import Workers  # noqa: PLC0415  imports torch
-
-    return None if jobs == 1 else Workers(data, build, jobs, threads)
 
 
 def _chosen(data: Path, names: str | None) -> "list[ObjectFile]":

@@ -1,6 +1,5 @@
 """`roundview train`, `roundview render-set` and `roundview warmup`."""
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +20,7 @@ from .options import (
     use_threads,
 )
 from .progress import told
+from .sharing import Address, EngineName, EngineOption, start_of
 
 CARDS = (
     *("autoencoder-small", "orbit-small", "elevation-small", "depth-small", "cascade-small"),
@@ -107,7 +107,11 @@ def render_set(  # noqa: PLR0913  typer reads the options from the signature
     preset: Annotated[Preset, typer.Option(help="Where the cameras stand.")] = Preset.orbit,
     size: Size = 256,
     part: Annotated[str, typer.Option(help="i/n: every n-th shard from the i-th, from 0.")] = "0/1",
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="At a time; as many as this machine has cores.")
+    ] = None,
+    engine: EngineOption = EngineName.local,
+    address: Address = None,
     seed: Seed = 0,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -116,13 +120,16 @@ def render_set(  # noqa: PLR0913  typer reads the options from the signature
     check_output(output)
     if data is None and count is None:
         raise ValueError("give --data, or --count for so many generated objects")
+    start = start_of(engine, address)
     index, _, parts = part.partition("/")
     if not (index.isdecimal() and parts.isdecimal()):
         raise ValueError(f"--part {part!r}: give i/n, as in 0/8")
+    from ..batch.local import free_cores  # noqa: PLC0415
     from ..data.objects import find_objects  # noqa: PLC0415  imports torch
     from ..data.shards import PRESETS, ShardSettings, render_shards  # noqa: PLC0415
 
-    objects = (find_objects(data)[:count] if data else count) or 0
+    # Absolute, since workers elsewhere stand in other folders.
+    objects = (find_objects(data.resolve())[:count] if data else count) or 0
     with told(quiet=quiet, as_json=as_json) as listener:
         listener.began("render")
         made = render_shards(
@@ -131,7 +138,8 @@ def render_set(  # noqa: PLR0913  typer reads the options from the signature
             cameras=PRESETS[preset],
             settings=ShardSettings(size_px=size, seed=seed),
             part=(int(index), int(parts)),
-            workers=workers or len(os.sched_getaffinity(0)),
+            workers=workers or free_cores(),
+            start=start,
             report=lambda fraction: listener.progressed("render", fraction),
         )
         listener.say(f"wrote {len(made)} shards to {output}", output=str(output), shards=len(made))

@@ -8,9 +8,9 @@ so any number of machines may work through one list, and a stopped run goes on w
 
 import io
 import json
-import multiprocessing
 import os
 import tarfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..batch.local import LocalEngine
+from ..batch.run import ends_of
+from ..batch.tasks import Ended, Start, Work, one_line
 from ..camera import Cameras, concatenate_cameras
 from ..diffusion.orbit import FOV_DEG
 from ..export.transforms import cameras_from_transforms, transforms_from_cameras
@@ -30,7 +33,6 @@ from ..views import Views
 from .objects import ObjectFile
 from .procedural import procedural_object
 from .render_set import random_light
-from .stream import one_thread_each
 
 DEPTH_UNIT = 1 / 16384
 """Depth of one grey level of the 16-bit pictures, world units: up to 4 fits."""
@@ -123,6 +125,7 @@ def render_shards(
     settings: ShardSettings = ShardSettings(),
     part: tuple[int, int] = (0, 1),
     workers: int = 1,
+    start: Start | None = None,
     report: Report = silent,
 ) -> list[Path]:
     """Render objects into shards, leaving alone those that are there.
@@ -133,7 +136,8 @@ def render_shards(
         cameras: Where they are seen from; one of `PRESETS`, or any function at a module's top.
         settings: How they are seen.
         part: (i, n) renders the shards i, i + n, ..., so that n machines may share the work.
-        workers: Processes.
+        workers: How many work at a time.
+        start: Starts them; None takes processes of this machine, and this one where one will do.
         report: Called with the fraction of this part's shards that are there.
 
     Returns:
@@ -141,7 +145,8 @@ def render_shards(
         listed in `failed.jsonl`.
 
     Raises:
-        ValueError: If the folder holds shards of other settings, or `part` is no part.
+        ValueError: If the folder holds shards of other settings, `part` is no part, or shards
+            could not be rendered: those that could are there.
     """
     index, parts = part
     if not 0 <= index < parts:
@@ -152,9 +157,18 @@ def render_shards(
     paths = [directory / f"shard-{number:06d}.tar" for number in shards]
     missing = [n for n, path in zip(shards, paths, strict=True) if not path.is_file()]
     there = len(paths) - len(missing)
-    jobs = [_Job(number, objects, count, directory, cameras, settings) for number in missing]
-    for done, _ in enumerate(_each(jobs, workers), there + 1):
+    # Absolute, since workers elsewhere stand in other folders.
+    rendering = _Rendering(objects, count, directory.resolve(), cameras, settings)
+    failed: list[str] = []
+    for done, ended in enumerate(_each(missing, rendering, workers, start), there + 1):
+        if ended.error:
+            failed.append(f"shard {ended.task}: {ended.error}")
         report(done / len(paths))
+    if failed:
+        raise ValueError(
+            f"{len(failed)} of {len(paths)} shards are not there, and the same call tries them "
+            f"again; {failed[0]}"
+        )
     return paths
 
 
@@ -179,25 +193,44 @@ def read_shard(path: Path) -> Iterator[RenderedObject]:
 
 
 @dataclass(frozen=True)
-class _Job:
-    number: int
+class _Rendering:
+    """Builds the work of a worker: it takes numbers of shards."""
+
     objects: Sequence[ObjectFile] | int
     count: int
     directory: Path
     cameras: Placing
     settings: ShardSettings
 
+    def __call__(self) -> Work:
+        """Give what renders a shard."""
+        return self._render
 
-def _each(jobs: list[_Job], workers: int) -> Iterator[Path]:
-    if workers == 1 or len(jobs) <= 1:
-        yield from map(_write, jobs)
+    def _render(self, number: int) -> Ended:
+        begin = time.perf_counter()
+        try:
+            _write(number, self)
+        except Exception as error:  # One shard must not take the others with it.
+            return Ended(number, one_line(error), final=isinstance(error, ValueError))
+        return Ended(number, seconds=time.perf_counter() - begin)
+
+
+def _each(
+    missing: list[int], rendering: _Rendering, workers: int, start: Start | None
+) -> Iterator[Ended]:
+    if start is None and (workers == 1 or len(missing) <= 1):
+        for number in missing:
+            _write(number, rendering)
+            yield Ended(number)
         return
-    context = multiprocessing.get_context("spawn")
-    # A large GLB leaves memory behind: processes are replaced after a while.
-    with one_thread_each():
-        pool = context.Pool(min(workers, len(jobs)), maxtasksperchild=50)
-    with pool:
-        yield from pool.imap_unordered(_write, jobs)
+    if not missing:
+        return
+    staff = (start or LocalEngine)(rendering, count=min(workers, len(missing)), threads=1)
+    try:
+        for ended, _ in ends_of(missing, staff):
+            yield ended
+    finally:
+        staff.close()
 
 
 def _agree(directory: Path, count: int, cameras: Placing, settings: ShardSettings) -> None:
@@ -212,9 +245,9 @@ def _agree(directory: Path, count: int, cameras: Placing, settings: ShardSetting
     temporary.replace(about)
 
 
-def _write(job: _Job) -> Path:
-    settings, path = job.settings, job.directory / f"shard-{job.number:06d}.tar"
-    first = job.number * settings.shard_objects
+def _write(number: int, job: _Rendering) -> None:
+    settings, path = job.settings, job.directory / f"shard-{number:06d}.tar"
+    first = number * settings.shard_objects
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     with tarfile.open(temporary, "w") as archive:
         for at in range(first, min(first + settings.shard_objects, job.count)):
@@ -228,7 +261,6 @@ def _write(job: _Job) -> Path:
             views = _drawn(mesh, job.cameras(rng, settings.size_px), rng, settings)
             _pack(archive, f"{at:09d}", name, views)
     temporary.replace(path)
-    return path
 
 
 def _object(

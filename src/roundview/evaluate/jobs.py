@@ -1,21 +1,20 @@
-"""Measure objects in several processes: a crash of one costs that object only.
+"""Measure objects in several workers of `batch`: the death of one costs that object only.
 
-Each process is started fresh (nothing is forked: threads and compiled kernels do not survive that),
-builds its own measure, and writes what it keeps into the same folder.
+Each worker builds its own measure and writes what it keeps into the same folder.
 """
 
-import multiprocessing
-import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from ..batch.local import LocalEngine
+from ..batch.run import ends_of
+from ..batch.tasks import BuildError, Ended, Start, Work
 from ..data.objects import ObjectFile, find_objects
 from ..stages import Listener, Quiet
-from .keeping import Measure, choose_objects, failure_of, measure_each, measure_one
+from .keeping import Measure, failure_of, measure_each, measure_one
 from .marks import Entry
 
 Build = Callable[[], Measure]
@@ -28,15 +27,17 @@ class Workers:
 
     Attributes:
         source: Folder or zip of the objects.
-        build: Called once in each process.
-        count: Processes at a time.
+        build: Called once in each worker.
+        count: Workers at a time.
         threads: Of each; None shares out the cores that this process may use.
+        start: Starts them: processes of this machine, or Ray's actors.
     """
 
     source: Path
     build: Build
     count: int
     threads: int | None = None
+    start: Start = LocalEngine
 
     def __post_init__(self) -> None:
         """Refuse to work with nobody."""
@@ -52,8 +53,8 @@ def measure_all(
     workers: Workers | None = None,
     listener: Listener | None = None,
 ) -> list[Entry]:
-    """Measure objects in this process, or in several others if there are workers."""
-    if workers is None or workers.count == 1:
+    """Measure objects in this process, or by workers if there are some."""
+    if workers is None:
         return measure_each(objects, measure, directory, listener)
     return measure_in_processes([thing.name for thing in objects], workers, directory, listener)
 
@@ -63,53 +64,40 @@ def measure_in_processes(
 ) -> list[Entry]:
     """Measure objects as `keeping.measure_each` does, several at a time.
 
-    A process that dies (out of memory, a crash) takes its companions with it; what they had not
-    finished is then measured in a process of its own each, so that only the culprit fails.
+    An object whose worker dies (out of memory, a crash) is given to another one once.
 
     Args:
         names: Of the objects, in the order of the result.
         workers: Who measures.
         directory: Where marks are kept.
         listener: Hears when objects end.
+
+    Raises:
+        ValueError: If a worker cannot build its measure.
     """
+    if not names:
+        return []
     listener = listener or Quiet()
-    found = _together(names, workers, directory, listener)
-    for name in names:
-        if name not in found:
-            alone = _together([name], workers, directory, listener)
-            dead = failure_of(name, RuntimeError("the process that measured it died"))
-            found[name] = alone.get(name, {"name": name, "error": dead})
+    # Absolute, since workers elsewhere stand in other folders.
+    build = _Measuring(workers.source.resolve(), workers.build, directory.resolve())
+    count = min(workers.count, len(names))
+    staff = workers.start(build, count=count, threads=workers.threads)
+    found: dict[str, Entry] = {}
+    try:
+        for ended, _ in ends_of(names, staff):
+            entry, resumed = ended.value or (_lost(ended), False)
+            found[ended.task] = entry
+            listener.began(ended.task)
+            listener.finished(ended.task, ended.seconds, resumed=resumed)
+    except BuildError as error:
+        raise ValueError(f"a worker cannot begin: {error}") from error
+    finally:
+        staff.close()
     return [found[name] for name in names]
 
 
-def _together(
-    names: Sequence[str], workers: Workers, directory: Path, listener: Listener
-) -> dict[str, Entry]:
-    """Measure in one pool, until all is done or a process dies."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    count = min(workers.count, len(names))
-    threads = workers.threads or max(1, (cores or 1) // max(1, count))
-    found: dict[str, Entry] = {}
-    pool = ProcessPoolExecutor(
-        count,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_prepare,
-        initargs=(workers.source, workers.build, directory, threads),
-    )
-    try:
-        with pool:
-            running = [pool.submit(_measure, name) for name in names]
-            for future in as_completed(running):
-                entry, seconds, resumed = future.result()
-                found[entry["name"]] = entry
-                listener.began(entry["name"])
-                listener.finished(entry["name"], seconds, resumed=resumed)
-    except BrokenProcessPool:
-        return found
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    return found
+def _lost(ended: Ended) -> Entry:
+    return {"name": ended.task, "error": failure_of(ended.task, RuntimeError(ended.error))}
 
 
 class _Resumed(Quiet):
@@ -123,24 +111,21 @@ class _Resumed(Quiet):
         self.resumed = resumed
 
 
-class _Worker:
-    """What a process keeps between objects."""
+@dataclass(frozen=True)
+class _Measuring:
+    """Builds the work of a worker: it takes names."""
 
     source: Path
-    measure: Measure
+    build: Build
     directory: Path
 
-
-def _prepare(source: Path, build: Build, directory: Path, threads: int) -> None:
-    os.environ["ROUNDVIEW_THREADS"] = str(threads)  # Read by the kernels at every call.
-    import torch  # noqa: PLC0415  with what it is used for
-
-    torch.set_num_threads(threads)
-    _Worker.source, _Worker.measure, _Worker.directory = source, build(), directory
+    def __call__(self) -> Work:
+        """Build the measure."""
+        things = {thing.name: thing for thing in find_objects(self.source)}
+        return partial(_measured, things, self.build(), self.directory)
 
 
-def _measure(name: str) -> tuple[Entry, float, bool]:
+def _measured(things: dict[str, ObjectFile], measure: Measure, directory: Path, name: str) -> Ended:
     begin, heard = time.perf_counter(), _Resumed()
-    (thing,) = choose_objects(find_objects(_Worker.source), [name])
-    entry = measure_one(thing, _Worker.measure, _Worker.directory, heard)
-    return entry, time.perf_counter() - begin, heard.resumed
+    entry = measure_one(things[name], measure, directory, heard)
+    return Ended(name, seconds=time.perf_counter() - begin, value=(entry, heard.resumed))
