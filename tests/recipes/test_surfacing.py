@@ -17,6 +17,7 @@ from roundview.recipes.surfacing import (
     moved_views,
     nearest_rgb,
     normalised_views,
+    sharp_views,
 )
 from roundview.splat.render import render_gaussians
 from roundview.surface.raster import render_mesh
@@ -120,3 +121,50 @@ def test_points_take_the_colour_of_the_solid_gaussians_next_to_them() -> None:
     rgb = nearest_rgb(two, torch.tensor([[0.0, 0, 0], [0.5, 0, 0]]))
     torch.testing.assert_close(rgb[0], two.base_rgb[0], rtol=0, atol=1e-3)
     torch.testing.assert_close(rgb[1], (two.base_rgb[0] + two.base_rgb[1]) / 2)
+
+
+def shell(radius: float, count: int = 600) -> Gaussians:
+    """A ball's skin of opaque Gaussians."""
+    index = torch.arange(count) + 0.5
+    height, turn = 1 - 2 * index / count, math.pi * (1 + math.sqrt(5)) * index
+    ring = (1 - height**2).sqrt()
+    direction = torch.stack([ring * turn.cos(), height, ring * turn.sin()], dim=-1)
+    return Gaussians(
+        centre=radius * direction,
+        log_scale=torch.full((count, 3), 0.02).log(),
+        quat_wxyz=torch.tensor([[1.0, 0, 0, 0]]).repeat(count, 1),
+        opacity_logit=torch.full((count,), 4.0),
+        sh=torch.zeros(count, 1, 3),
+    )
+
+
+@pytest.mark.parametrize("size_hw", [(64, 64), (64, 96), (90, 64)])
+def test_sharp_views_have_the_outlines_of_the_views(size_hw: tuple[int, int]) -> None:
+    cameras = Cameras.orbit(
+        [0.0, 90.0, 180.0], elevation_deg=10.0, radius=1.5, fov_deg=49.13, size_hw=size_hw
+    )
+    fitted = shell(0.35)
+    drawn = render_gaussians(fitted, cameras)
+    # The subject is a little smaller than the cloud, and the second mask has a hole in its middle.
+    alpha = render_gaussians(shell(0.345), cameras).alpha
+    hole = alpha.clone()
+    hole[
+        1, size_hw[0] // 2 - 6 : size_hw[0] // 2 + 6, size_hw[1] // 2 - 6 : size_hw[1] // 2 + 6
+    ] = 0
+    seen = sharp_views(fitted, Views(drawn.rgb, hole, cameras), within_deg=25.0)
+    h, w = seen.cameras.size_hw
+    assert min(h, w) == 256
+    assert w / h == pytest.approx(size_hw[1] / size_hw[0], rel=0.01)
+    assert len(seen) > 8
+    assert seen.depth is not None
+    own = seen[[-3, -2, -1]]
+    torch.testing.assert_close(
+        own.cameras.world_from_camera, cameras.world_from_camera, rtol=0, atol=0
+    )
+    finer = Views(drawn.rgb, alpha, cameras).resized((h, w)).alpha
+    torch.testing.assert_close(own.alpha[[0, 2]], finer[[0, 2]], rtol=0, atol=0.06)
+    # The cloud closes the hole, if not wholly.
+    torch.testing.assert_close(own.alpha[1], finer[1], rtol=0, atol=0.2)
+    # A deviation, 0.02, before the middles of the Gaussians.
+    assert own.depth is not None
+    assert float(own.depth[own.alpha > 0.99].min()) == pytest.approx(1.13, abs=0.01)

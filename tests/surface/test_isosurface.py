@@ -184,9 +184,12 @@ def test_views_without_depth_are_refused() -> None:
 
 @pytest.mark.kernel
 @pytest.mark.parametrize(
-    ("size_hw", "count"), [((24, 24), 3), ((7, 13), 1), ((1, 1), 2), ((33, 20), 5)]
+    ("size_hw", "count", "fading"),
+    [((24, 24), 3, 0.0), ((7, 13), 1, 2.0), ((1, 1), 2, 0.0), ((33, 20), 5, 2.0)],
 )
-def test_fusion_kernel_matches_reference(size_hw: tuple[int, int], count: int) -> None:
+def test_fusion_kernel_matches_reference(
+    size_hw: tuple[int, int], count: int, fading: float
+) -> None:
     from roundview.surface.isosurface import depth_evidence  # noqa: PLC0415  for this test only
     from roundview.surface.isosurface_numba import fuse_depth  # noqa: PLC0415  numba is slow
 
@@ -212,15 +215,39 @@ def test_fusion_kernel_matches_reference(size_hw: tuple[int, int], count: int) -
         inside_px,
         cameras.camera_from_world.numpy(),
         cameras.focal_px.numpy(),
-        (truncation, 0.05),
+        (truncation, 0.05, fading),
         (-half_width, step, resolution),
     )
     expected = fuse_depth_reference(
-        views, grid_points(resolution, half_width), truncation=truncation, hidden_weight=0.05
+        views,
+        grid_points(resolution, half_width),
+        truncation=truncation,
+        hidden_weight=0.05,
+        fading=fading,
     )
     difference = (torch.from_numpy(grid).flatten() - expected).abs()
     # Nodes that project onto the line between two pixels may pick either of them.
     assert float((difference > 1e-4).float().mean()) < 2e-3
+
+
+def test_fading_votes_leave_a_thin_wall_thin() -> None:
+    # A wall from z = -0.02 to 0.02 seen from both sides, truncation 0.1. Where it ends, z beyond
+    # its face: full votes of both sides, (0.04 + d) - d > 0, hold until the far one is hidden at
+    # d = 0.06; faded ones, (0.04 + d) (1 - (0.04 + d) / 0.1)^2 - d, cancel at d = 0.0120.
+    cameras = Cameras.orbit(
+        [0.0, 180.0], elevation_deg=0.0, radius=2.0, fov_deg=40.0, size_hw=(9, 9)
+    )
+    alpha = torch.ones(2, 9, 9)
+    views = Views(torch.ones(2, 9, 9, 3), alpha, cameras, depth=1.98 * alpha)
+    beyond = torch.linspace(0.0, 0.1, 1001)
+    points = torch.stack([0 * beyond, 0 * beyond, 0.02 + beyond], dim=-1)
+    ends = []
+    for fading in (0.0, 2.0):
+        field = fuse_depth_reference(
+            views, points, truncation=0.1, hidden_weight=0.0, fading=fading
+        )
+        ends.append(float(beyond[field > 0].max()))
+    assert ends == pytest.approx([0.06, 0.0120], abs=2e-4)
 
 
 def test_blur_takes_bumps_away_and_keeps_the_size() -> None:

@@ -54,7 +54,7 @@ class Reconstruct:
         smoothing=12,
         sharp=True,
         within_deg=25.0,
-        fusion=Fusion(hidden_weight=0.01),
+        fusion=Fusion(hidden_weight=0.01, fading=2.0),
         refining=Refining(),
     )
 

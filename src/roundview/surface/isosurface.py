@@ -139,6 +139,7 @@ def mesh_from_depth(
     half_width: float = 0.55,
     truncation_steps: float = 3.0,
     hidden_weight: float = 0.01,
+    fading: float = 0.0,
     blur: float = 0.0,
 ) -> Mesh:
     """Fuse depth maps and silhouettes into one closed mesh.
@@ -161,6 +162,13 @@ def mesh_from_depth(
             point behind a wall. Chosen by us for views that agree, on true depth of a shoe from 40
             sides at 128: with 0.05 the overlap with the truth (IoU at 64) was 0.82, with 0.01 0.92;
             on depth of fits see `front_of`. Drawn views need 0.15.
+        fading: Power with which a view's vote for "inside" falls from full at its surface to
+            `hidden_weight` a truncation behind it; 0 keeps it full. What lies behind a surface is
+            guessed to be solid, what lies before it is known to be empty: with full votes a wall
+            thinner than the truncation grows on both sides until what its two sides say cancels
+            out. Chosen by us on true depth and on a fit of an action figure, 32 sides, truncation 3
+            steps of 192: IoU rose from 0.954 to 0.981 and from 0.875 to 0.890 with 2; a shoe's
+            stayed.
         blur: Standard deviation of a Gaussian filter of the fused distances, world units. Takes
             away bumps and spikes of that size, and thin parts with them.
 
@@ -176,6 +184,7 @@ def mesh_from_depth(
         half_width=half_width,
         truncation_steps=truncation_steps,
         hidden_weight=hidden_weight,
+        fading=fading,
         blur=blur,
     )
     return mesh_from_density(field, level=0.0, half_width=half_width)
@@ -188,6 +197,7 @@ def field_from_depth(
     half_width: float,
     truncation_steps: float,
     hidden_weight: float,
+    fading: float,
     blur: float,
 ) -> Float[Tensor, "r r r"]:
     """Fuse depth maps and silhouettes into signed distances on a grid; see `mesh_from_depth`.
@@ -209,7 +219,7 @@ def field_from_depth(
         _array(inside_px),
         _array(views.cameras.camera_from_world),
         _array(views.cameras.focal_px),
-        (truncation_steps * step, hidden_weight),
+        (truncation_steps * step, hidden_weight, fading),
         (-half_width, step, resolution),
     )
     if blur > 0:
@@ -240,7 +250,12 @@ def depth_evidence(
 
 
 def fuse_depth_reference(
-    views: Views, points: Float[Tensor, "p 3"], *, truncation: float, hidden_weight: float
+    views: Views,
+    points: Float[Tensor, "p 3"],
+    *,
+    truncation: float,
+    hidden_weight: float,
+    fading: float = 0.0,
 ) -> Float[Tensor, " p"]:
     """Say what the fusion kernel must compute, at any points.
 
@@ -249,6 +264,7 @@ def fuse_depth_reference(
         points: World points.
         truncation: Distance from a seen surface up to which it speaks, world units.
         hidden_weight: Vote of a view that cannot see a point.
+        fading: Power with which votes fall to that behind a surface.
 
     Returns:
         min(hull, mean), in truncations, positive inside: the distance into the nearest silhouette,
@@ -269,6 +285,10 @@ def fuse_depth_reference(
     seen, weight = (around * blend).sum(-1), (trusted * blend).sum(-1) * framed
     behind = (z - seen) / truncation
     hidden = (behind > 1) & (weight > 0)
+    if fading > 0:
+        rest = (1 - behind.clamp(0, 1)) ** fading
+        faded = hidden_weight + (weight - hidden_weight) * rest
+        weight = torch.where((behind > 0) & (weight > hidden_weight), faded, weight)
     weight = torch.where(hidden, torch.full_like(weight, hidden_weight), weight)
     total = (weight * behind.clamp(-1, 1)).sum(0)
     mean = torch.where(weight.sum(0) > 0, total / weight.sum(0).clamp(min=1e-12), 1.0)

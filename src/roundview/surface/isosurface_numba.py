@@ -83,7 +83,7 @@ def fuse_depth(
     inside_px: NDArray[np.float32],
     camera_from_world: NDArray[np.float32],
     focal_px: NDArray[np.float32],
-    rule: tuple[float, float],
+    rule: tuple[float, float, float],
     grid: tuple[float, float, int],
 ) -> NDArray[np.float32]:
     """Fuse maps as `isosurface.fuse_depth_reference` says.
@@ -94,7 +94,8 @@ def fuse_depth(
         inside_px: Signed distance to the silhouette, pixels, positive inside; (n, h, w).
         camera_from_world: Poses, (n, 4, 4).
         focal_px: Focal lengths, (n,).
-        rule: Truncation in world units, and the weight of "hidden behind the surface".
+        rule: Truncation in world units, the weight of "hidden behind the surface", and the power
+            with which votes fade towards it.
         grid: Coordinate of the first node, step between nodes, and node count along each axis.
 
     Returns:
@@ -116,6 +117,7 @@ def _fuse(  # noqa: ANN202, PLR0913
     focal_px,  # noqa: ANN001
     truncation,  # noqa: ANN001
     hidden_weight,  # noqa: ANN001
+    fading,  # noqa: ANN001
     first,  # noqa: ANN001
     step,  # noqa: ANN001
     field,  # noqa: ANN001
@@ -139,11 +141,22 @@ def _fuse(  # noqa: ANN202, PLR0913
                     hull = min(hull, bound)
                     if hull <= -1.0:  # Carved away: no later view can bring it back.
                         break
-                    trusted = hidden_weight if trusted < 0 else trusted
+                    trusted = _vote(value, trusted, hidden_weight, fading)
                     total += trusted * value
                     weight += trusted
                 mean = total / weight if weight > 0 else np.float32(1.0)
                 field[x, y, z] = min(hull, mean) if framed else np.float32(-1.0)
+
+
+@njit(inline="always")
+def _vote(value, trusted, hidden_weight, fading):  # noqa: ANN001, ANN202
+    """Say how much a view's word counts; below 0 it cannot see the point."""
+    if trusted < 0:
+        return np.float32(hidden_weight)
+    if value > 0 and trusted > hidden_weight and fading > 0:
+        rest = (1 - value) ** fading
+        return np.float32(hidden_weight + (trusted - hidden_weight) * rest)
+    return np.float32(trusted)
 
 
 @njit(inline="always")
