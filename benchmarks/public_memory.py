@@ -48,7 +48,7 @@ def networks_of(unet: UNetShape, *, tiny: bool) -> dict[str, nn.Module]:
     with torch.device("meta"):
         return {
             "image_tower": ClipTower(tower),
-            "condition_encoder": LdmAutoencoder(codec),
+            "condition_encoder": LdmAutoencoder(codec, upcast=True),
             "unet": VideoUNet(unet),
             "decoder": ClipDecoder(codec),
         }

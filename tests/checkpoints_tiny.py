@@ -1,13 +1,20 @@
 """Checkpoints in original layouts at reduced width, with random weights."""
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
 import torch
 from torch import Tensor
 
 from roundview.diffusion.checkpoints.autoencoder import AutoencoderShape
+from roundview.diffusion.checkpoints.dpt import DptShape
 from roundview.diffusion.checkpoints.families import FirstStage
 from roundview.diffusion.checkpoints.unet import UNetShape
 from roundview.diffusion.clip import ClipShape, ClipTower
 from roundview.diffusion.clip_text import ClipText, ClipTextShape
+from roundview.diffusion.dpt import DptHybrid
 from roundview.diffusion.ldm_autoencoder import LdmAutoencoder
 from roundview.diffusion.ldm_unet import LdmUNet
 from roundview.diffusion.video_unet import VideoUNet
@@ -88,3 +95,86 @@ def sd2_depth_state() -> dict[str, Tensor]:
         for prefix, tensors in named.items()
         for name, tensor in tensors.items()
     }
+
+
+def hi3d_second_state() -> dict[str, Tensor]:
+    """As in Hi3D's second stage: 17 channels go into it, and its vector has two numbers."""
+    torch.manual_seed(1)
+    unet = VideoUNet(replace(VIDEO, in_channels=17, vector=512))
+    named = unet.layout().to_original(unet.state_dict())
+    rest = {n: t for n, t in hi3d_state().items() if not n.startswith("model.diffusion_model.")}
+    return rest | {
+        f"model.diffusion_model.{name}": tensor.half().float() for name, tensor in named.items()
+    }
+
+
+VIEWS = UNetShape(4, 4, 64, (1,), 1, (True,), (1,), 24, linear=True, camera=16)
+
+
+def isotropic3d_state() -> dict[str, Tensor]:
+    """As in Isotropic3D's file, whose text tower lost its blocks."""
+    torch.manual_seed(4)
+    unet, codec, tower = LdmUNet(VIEWS), LdmAutoencoder(CODEC), ClipTower(TOWER)
+    named = {
+        "model.diffusion_model.": unet.layout().to_original(unet.state_dict()),
+        "first_stage_model.": codec.layout().to_original(codec.state_dict()),
+        "cond_stage_model.model.visual.": tower.state_dict(),
+        "cond_stage_model.model.": {
+            "token_embedding.weight": torch.zeros(515, 24),
+            "positional_embedding": torch.zeros(8, 24),
+            "text_projection": torch.zeros(24, 24),
+            "ln_final.weight": torch.ones(24),
+            "ln_final.bias": torch.zeros(24),
+            "logit_scale": torch.ones(()),
+        },
+        "": {"betas": torch.zeros(1000), "alphas_cumprod": torch.zeros(1000)},
+    }
+    return {
+        prefix + name: tensor.half().float()
+        for prefix, tensors in named.items()
+        for name, tensor in tensors.items()
+    }
+
+
+MIDAS = DptShape(64, 4, 1, 128, (0, 1, 2, 3), 32, 32, (128, 128, 128), (1, 1, 1), 32)
+
+
+def midas_state() -> dict[str, Tensor]:
+    """As in MiDaS' file of DPT-hybrid."""
+    pytest.importorskip("transformers")
+    torch.manual_seed(6)
+    network = DptHybrid(MIDAS)
+    state = network.layout().to_original(network.state_dict())
+    return {name: tensor.half().float().contiguous() for name, tensor in state.items()}
+
+
+SHEET = UNetShape(4, 4, 64, (1,), 1, (True,), (1,), 24, linear=True)
+# As Zero123++'s: the empty prompt has as many tokens as its ramp has numbers.
+SHEET_TEXT = ClipTextShape(24, 1, 1, 515, 8, 0, 2.0, skipped=0)
+
+
+def zero123plus_folder(folder: Path) -> Path:
+    """As Zero123++'s folder of diffusers, written by diffusers and transformers themselves."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(5)
+    LdmUNet(SHEET).unet.half().save_pretrained(folder / "unet")
+    LdmAutoencoder(CODEC).net.half().save_pretrained(folder / "vae")
+    tower = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1}
+    tower |= {"num_attention_heads": 1, "patch_size": 14, "image_size": 28, "projection_dim": 24}
+    vision = transformers.CLIPVisionConfig(**tower, hidden_act="gelu")
+    transformers.CLIPVisionModelWithProjection(vision).half().save_pretrained(
+        folder / "vision_encoder"
+    )
+    words = {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 1}
+    words |= {"num_attention_heads": 1, "vocab_size": 515, "max_position_embeddings": 8}
+    text = transformers.CLIPTextConfig(
+        **words, hidden_act="gelu", bos_token_id=513, eos_token_id=514, pad_token_id=0
+    )
+    transformers.CLIPTextModel(text).half().save_pretrained(folder / "text_encoder")
+    ramp = [0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875]
+    index = {"_class_name": "Zero123PlusPipeline", "ramping_coefficients": ramp}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    prepared = {"image_mean": [0.5] * 3, "image_std": [0.8] * 3, "size": {"shortest_edge": 32}}
+    (folder / "feature_extractor_vae").mkdir()
+    (folder / "feature_extractor_vae" / "preprocessor_config.json").write_text(json.dumps(prepared))
+    return folder

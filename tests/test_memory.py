@@ -4,12 +4,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from roundview.diffusion.checkpoints.autoencoder import AutoencoderShape
+from roundview.diffusion.ldm_autoencoder import LdmAutoencoder
 from roundview.memory import (
     GB,
     MARGIN,
     MemoryPlan,
     Need,
+    Room,
     fitted,
+    in_precision,
     plan_memory,
     precision_on,
     tensor_peak,
@@ -131,6 +135,40 @@ def test_copies_of_those_who_left_are_gone() -> None:
     assert size <= peak < 2 * size
 
 
+def test_networks_of_two_checkpoints_in_one_room_take_turns() -> None:
+    room = Room(MemoryPlan(offload=True), CPU)
+    one, two = Part(1), Part(2)
+    one.others, two.others = [two], [one]
+    room.take({"net": one})
+    room.take({"net": two})
+    x = torch.randn(1, 4)
+    for part in (one, two, one):
+        part(x)
+    assert {each for part in (one, two) for each in part.seen} == {(False, True)}
+
+
+def test_what_the_way_back_needs_counts_if_asked() -> None:
+    layers = nn.Sequential(*(nn.Sequential(nn.Linear(64, 64), nn.Tanh()) for _ in range(8)))
+    layers.requires_grad_(False)
+    x = torch.zeros(1, 64, requires_grad=True)
+    without = tensor_peak(lambda: layers(x), resident=[layers])
+    # Each tanh's result lives on; without a way back two at a time.
+    assert tensor_peak(lambda: layers(x), resident=[layers], gradient=True) >= 8 * 256
+    assert without <= 3 * 256
+
+
+def test_an_encoder_that_needs_float32_keeps_it() -> None:
+    shape = AutoencoderShape(width=32, widths=(1,), res_blocks=1)
+    holder = nn.Sequential(LdmAutoencoder(shape, upcast=True), LdmAutoencoder(shape))
+    in_precision(holder, torch.float16)
+    careful, plain = holder
+    assert isinstance(careful, LdmAutoencoder)
+    assert isinstance(plain, LdmAutoencoder)
+    assert {p.dtype for p in plain.parameters()} == {torch.float16}
+    assert {p.dtype for p in careful.net.encoder.parameters()} == {torch.float32}
+    assert {p.dtype for p in careful.net.decoder.parameters()} == {torch.float16}
+
+
 def test_what_is_given_goes_along_and_comes_back() -> None:
     network = Part(1)
     fitted({"a": network}, MemoryPlan(offload=True), torch.device("meta"))
@@ -166,7 +204,8 @@ def test_views_and_weights_take_nothing() -> None:
     layer = nn.Linear(64, 64)
     x = torch.zeros(1, 64)
     assert tensor_peak(lambda: layer(x).reshape(64).flip(0)[:4], resident=[layer]) == 2 * 256
-    assert weight_bytes(layer, "float16") == 2 * (64 * 64 + 64)
+    assert weight_bytes(layer) == 4 * (64 * 64 + 64)
+    assert weight_bytes(layer.half()) == 2 * (64 * 64 + 64)
 
 
 def test_fused_attention_never_writes_its_table() -> None:

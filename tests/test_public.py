@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints_tiny import zero123_state
+from checkpoints_tiny import zero123_state, zero123plus_folder
 
 from roundview.diffusion.checkpoints.families import FAMILIES
 from roundview.public import public_checkpoint, public_checkpoints, pull
@@ -26,7 +26,13 @@ def hub(monkeypatch: pytest.MonkeyPatch, answer: Path | Exception) -> list[tuple
         return str(answer)
 
     module = types.ModuleType("huggingface_hub")
+
+    def folder(repository: str, *, allow_patterns: list[str]) -> str:
+        assert not any("py" in pattern for pattern in allow_patterns)
+        return download(repository, "")
+
     module.hf_hub_download = download  # pyright: ignore[reportAttributeAccessIssue]
+    module.snapshot_download = folder  # pyright: ignore[reportAttributeAccessIssue]
     monkeypatch.setitem(sys.modules, "huggingface_hub", module)
     return asked
 
@@ -53,6 +59,15 @@ def test_a_checkpoint_is_fetched_imported_and_labelled(
     assert "OpenRAIL" in card.licence
     assert card.source == "https://huggingface.co/cvlab/zero123-weights, zero123-xl.ckpt"
     assert card.facts["memory_gb"] == 6
+
+
+def test_a_folder_is_fetched_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = hub(monkeypatch, zero123plus_folder(tmp_path / "hub"))
+    card = pull("zero123plus-v1.2", tmp_path / "out")
+    assert asked == [("sudo-ai/zero123plus-v1.2", "")]
+    assert card.source == "https://huggingface.co/sudo-ai/zero123plus-v1.2, the folder"
+    assert not card.commercial_use
+    assert card.settings["options"]["photo_std"] == 0.8
 
 
 def test_a_file_with_another_hash_is_refused(

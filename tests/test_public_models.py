@@ -15,7 +15,7 @@ from roundview.loaders import Wanted
 from roundview.loaders.exporting import export_folder
 from roundview.loaders.im3d import load_im3d
 from roundview.loaders.parts import asks_of_orbit
-from roundview.memory import MemoryPlan
+from roundview.memory import MemoryPlan, Room
 from roundview.models import OrbitModel
 from roundview.pipeline import adapted, make
 from roundview.public_models import load_networks, load_prompts, load_video_orbit, video_ring
@@ -47,7 +47,9 @@ def test_one_network_at_a_time_draws_the_same_ring(
     card = imported(tmp_path)
     drawn: list[Views] = []
     for plan in (MemoryPlan(), MemoryPlan(offload=True, decoded_at_once=1, sliced=True)):
-        monkeypatch.setattr(public_models, "plan_for", lambda *_, plan=plan, **__: plan)
+        monkeypatch.setattr(
+            public_models, "room_for", lambda *_, plan=plan, **__: Room(plan, torch.device("cpu"))
+        )
         model = load_video_orbit(card, torch.device("cpu"), memory_gb=1.0)
         assert model.ring.decoded_at_once == plan.decoded_at_once
         cameras = Cameras.orbit(

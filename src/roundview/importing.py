@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .diffusion.checkpoints.families import family, read_networks
 from .export.files import write_bytes
-from .loaders.folders import read_folder
+from .loaders.folders import read_folder, stated_in
 from .weights import Card, save_weights
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
@@ -52,6 +52,7 @@ def import_checkpoint(
         for part, network in networks.items()
         for tensor, value in network.state_dict().items()
     }
+    stated = stated_in(path) if path.is_dir() else {}
     name = name or (path.resolve().name if path.is_dir() else path.stem)
     card = Card(
         name=name,
@@ -60,7 +61,7 @@ def import_checkpoint(
         sha256="",
         licence="not stated; see where the checkpoint comes from",
         source=f"imported from {path.name}",
-        settings=sizes,
+        settings={**sizes, **stated},
         facts={"parameters": sum(tensor.numel() for tensor in tensors.values())},
         folder=output,
     )

@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakIdKeyDictionary
 
+from .diffusion.ldm_autoencoder import LdmAutoencoder
 from .diffusion.sliced_attention import slice_attention
 
 Precision = Literal["float32", "float16", "bfloat16"]
@@ -117,25 +118,59 @@ def fitted(
 ) -> dict[str, Module]:
     """Bring networks to a device as a plan says; they are changed and given back.
 
-    With offload their parameters stay where they are, and each call of one of them (`forward`,
-    `encode`, `decode` ...) copies its own to the device, after the copies of the one before are
-    dropped. What it is given is brought along, and what it gives is brought to where the first
-    tensor it was given was, so that callers need not know.
+    For those of several checkpoints that share the device, see `Room`.
     """
-    turns = _Turns(device) if plan.offload else None
-    for network in {id(each): each for each in networks.values()}.values():
-        network.to(dtype=plan.dtype)
-        if plan.sliced:
-            slice_attention(network)
-        if turns is None:
-            network.to(device)
-        else:
-            turns.take(network)
-    return dict(networks)
+    return Room(plan, device).take(networks)
+
+
+class Room:
+    """A device's memory, planned for all the networks that are brought into it.
+
+    Attributes:
+        plan: How they are run.
+        device: Where.
+    """
+
+    def __init__(self, plan: MemoryPlan, device: torch.device) -> None:
+        self.plan, self.device = plan, device
+        self._turns = _Turns(device) if plan.offload else None
+
+    def take(self, networks: Mapping[str, Module]) -> dict[str, Module]:
+        """Bring networks in; they are changed and given back.
+
+        With offload their parameters stay where they are, and each call of one of them (`forward`,
+        `encode`, `decode` ...) copies its own to the device, after the copies of the one before,
+        of whichever checkpoint, are dropped. What it is given is brought along, and what it gives
+        is brought to where the first tensor it was given was, so that callers need not know.
+        """
+        for network in {id(each): each for each in networks.values()}.values():
+            in_precision(network, self.plan.dtype)
+            if self.plan.sliced:
+                slice_attention(network)
+            if self._turns is None:
+                network.to(self.device)
+            else:
+                self._turns.take(network)
+        return dict(networks)
+
+
+def in_precision(network: nn.Module, dtype: torch.dtype) -> None:
+    """Bring a network to a precision, but for the encoders that need float32.
+
+    Those are `LdmAutoencoder`s that were made with `upcast`.
+    """
+    network.to(dtype=dtype)
+    for part in network.modules():
+        if isinstance(part, LdmAutoencoder):
+            part.upcast_encoder()
 
 
 def tensor_peak(
-    run: Callable[[], object], *, resident: Sequence[nn.Module] = (), fused: bool = True
+    run: Callable[[], object],
+    *,
+    resident: Sequence[nn.Module] = (),
+    fused: bool = True,
+    gradient: bool = False,
 ) -> int:
     """Count the most bytes of tensors that live at one time while something runs.
 
@@ -144,20 +179,17 @@ def tensor_peak(
         resident: Networks whose weights do not count.
         fused: Take attention for one kernel that never writes its table of weights, as a GPU's and
             a processor's are; the meta device would write it.
+        gradient: Keep what the way back needs.
     """
     meter = _Meter([t for network in resident for t in network.state_dict(keep_vars=True).values()])
-    with torch.no_grad(), _Attention(fused=fused), meter:
+    with torch.set_grad_enabled(gradient), _Attention(fused=fused), meter:
         run()
     return meter.most
 
 
-def weight_bytes(network: nn.Module, precision: Precision) -> int:
-    """Give the bytes of a network's parameters and buffers in some precision."""
-    size = getattr(torch, precision).itemsize
-    return sum(
-        tensor.numel() * (size if tensor.is_floating_point() else tensor.element_size())
-        for tensor in network.state_dict().values()
-    )
+def weight_bytes(network: nn.Module) -> int:
+    """Give the bytes of a network's parameters and buffers in the precision that they have."""
+    return sum(tensor.nbytes for tensor in network.state_dict().values())
 
 
 def _ways(first: MemoryPlan, device: torch.device) -> list[MemoryPlan]:

@@ -13,6 +13,8 @@ from pathlib import Path
 from .importing import import_checkpoint
 from .weights import Card, WeightsMissing, digest_of, save_card
 
+_IN_FOLDERS = ["*.json", "*.txt", "*.safetensors", "*.bin"]
+"""What counts in a folder of diffusers; pipelines in Python are never fetched."""
 _LIST = Path(__file__).parent / "public_checkpoints.json"
 
 
@@ -24,7 +26,7 @@ class PublicCheckpoint:
         name: Ours.
         kind: The family, as for `import_checkpoint`.
         hub: Repository on the Hugging Face hub.
-        file: File in it.
+        file: File in it; empty where the repository is a folder of diffusers.
         purpose: What it is for.
         licence: In plain words.
         commercial_use: Whether the licence allows it; False where nobody says.
@@ -88,7 +90,7 @@ def pull(name: str, output: Path) -> Card:
             card,
             licence=wanted.licence,
             commercial_use=wanted.commercial_use,
-            source=f"https://huggingface.co/{wanted.hub}, {wanted.file}",
+            source=f"https://huggingface.co/{wanted.hub}, {wanted.file or 'the folder'}",
             facts={**card.facts, **told},
         )
     )
@@ -96,15 +98,17 @@ def pull(name: str, output: Path) -> Card:
 
 def _fetched(wanted: PublicCheckpoint) -> Path:
     by_hand = (
-        f"or fetch {wanted.file} from https://huggingface.co/{wanted.hub} by hand and run "
-        f"`roundview weights import {wanted.file} --kind {wanted.kind} -o DIR`"
+        f"or fetch {wanted.file or 'all files'} from https://huggingface.co/{wanted.hub} by hand "
+        f"and run `roundview weights import {wanted.file or 'FOLDER'} --kind {wanted.kind} -o DIR`"
     )
     try:
-        from huggingface_hub import hf_hub_download  # noqa: PLC0415  an extra
+        import huggingface_hub  # noqa: PLC0415  an extra
     except ImportError as error:
         raise WeightsMissing(f"run `pip install 'roundview[hub]'`, {by_hand}") from error
     try:
-        return Path(hf_hub_download(wanted.hub, wanted.file))
+        if not wanted.file:
+            return Path(huggingface_hub.snapshot_download(wanted.hub, allow_patterns=_IN_FOLDERS))
+        return Path(huggingface_hub.hf_hub_download(wanted.hub, wanted.file))
     except Exception as error:  # The hub's errors are many; each says in its name what it is.
         raise WeightsMissing(f"{_reason(error, wanted)}; {by_hand}") from error
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from .diffusion.checkpoints.families import FirstStage, empty_networks
 from .diffusion.clip import ClipTower
-from .diffusion.clip_text import ClipText, Tokens, text_tokens
+from .diffusion.clip_text import ClipText, Tokens, empty_prompts, text_tokens
 from .diffusion.ldm_autoencoder import ClipDecoder, LdmAutoencoder
 from .diffusion.video_orbit import (
     HI3D,
@@ -24,8 +25,8 @@ from .diffusion.video_orbit import (
 )
 from .diffusion.video_unet import VideoUNet
 from .importing import merges_of
-from .loaders.memory import AS_PUBLISHED, Drawn, called_apart, plan_for
-from .memory import MemoryPlan, fitted, precision_on
+from .loaders.memory import AS_PUBLISHED, Asked, Drawn, called_apart, room_for
+from .memory import MemoryPlan, Room, precision_on
 from .weights import Card, WeightsMissing, load_tensors
 
 _RINGS = {"hi3d": HI3D, "sv3d": SV3D, "svd": VideoRing(frames=14, size_px=512)}
@@ -52,9 +53,20 @@ def load_networks(
         WeightsMissing: If the file is missing or differs from its card.
         ValueError: If it does not hold what the card says, or the memory is not enough.
     """
-    plan = plan_for(card, device, memory_gb, drawn or _drawn_as_published(card))
-    networks = _read_networks(card, plan)
-    fitted(called_apart(networks), plan, device)
+    return networks_in(
+        room_for([Asked(card, drawn or as_published(card))], device, memory_gb), card
+    )
+
+
+def networks_in(room: Room, card: Card) -> dict[str, nn.Module]:
+    """Read the networks of an imported checkpoint into a room that was planned for it.
+
+    Raises:
+        WeightsMissing: If the file is missing or differs from its card.
+        ValueError: If it does not hold what the card says.
+    """
+    networks = _read_networks(card)
+    room.take(called_apart(networks))
     return networks
 
 
@@ -72,38 +84,51 @@ def load_prompts(card: Card, device: torch.device) -> Callable[[Sequence[str]], 
     if "text_tower" not in card.settings:
         raise ValueError(f"{card.name} holds no text tower, so it takes no prompts")
     if not place.is_file():
-        raise WeightsMissing(
-            f"{place} is missing: copy merges.txt of the checkpoint's tokenizer there (the folder "
-            "tokenizer/ of its diffusers version)"
-        )
-    plan = MemoryPlan(precision_on(device))
-    tower = _read_networks(card, plan, only=("text_tower",))["text_tower"]
-    fitted({"text_tower": tower}, plan, device)
+        raise WeightsMissing(_how_to_get_merges(place))
+    tower = _read_networks(card, only=("text_tower",))["text_tower"]
+    Room(MemoryPlan(precision_on(device)), device).take({"text_tower": tower})
     if not isinstance(tower, ClipText):
         raise TypeError(f"a text tower was expected, not {type(tower).__name__}")
+    return prompts_of(card, tower)
+
+
+def prompts_of(card: Card, tower: ClipText) -> Callable[[Sequence[str]], Tensor]:
+    """Let prompts be told by a card's text tower; without its merges, empty ones only.
+
+    Raises:
+        ValueError: If the merges are not the tower's own.
+    """
+    place = merges_of(card)
+    if not place.is_file():
+        return empty_prompts(tower, _how_to_get_merges(place))
     # OpenAI's towers fill up with the end, OpenCLIP's with zeros.
     pad = -1 if tower.shape.quick else 0
     return text_tokens(tower, Tokens.read(place, length=tower.shape.length, pad=pad))
 
 
-def _drawn_as_published(card: Card) -> Drawn:
+def _how_to_get_merges(place: Path) -> str:
+    return (
+        f"{place} is missing: copy merges.txt of the checkpoint's tokenizer there (the folder "
+        "tokenizer/ of its diffusers version)"
+    )
+
+
+def as_published(card: Card) -> Drawn:
+    """Say what a checkpoint draws in one call where nothing else is stated."""
     if card.kind in _RINGS:
         ring = video_ring(card)
         return Drawn(ring.frames, ring.size_px)
     return AS_PUBLISHED.get(card.kind, Drawn(1, 512))
 
 
-def _read_networks(
-    card: Card, plan: MemoryPlan, *, only: Sequence[str] = ()
-) -> dict[str, nn.Module]:
-    """Read networks, all or some, into the machine's memory, in the plan's precision."""
+def _read_networks(card: Card, *, only: Sequence[str] = ()) -> dict[str, nn.Module]:
+    """Read networks, all or some, into the machine's memory, in the precision of the file."""
     tensors = load_tensors(card)
     sizes = {n: s for n, s in card.settings.items() if not only or n in only}
     networks = empty_networks(card.kind, sizes)
     for name, network in networks.items():
-        own = {n: t.to(plan.dtype) for n, t in _under(tensors, f"{name}.").items()}
         try:
-            network.load_state_dict(own, strict=True, assign=True)
+            network.load_state_dict(_under(tensors, f"{name}."), strict=True, assign=True)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"{card.path} is not what its card says: {reason}") from error
@@ -124,11 +149,23 @@ def load_video_orbit(
         ValueError: If the checkpoint lacks a part, cannot draw an orbit (Hi3D's second stage), or
             needs more memory.
     """
+    return video_orbit_in(room_for([asked_of_orbit(card)], device, memory_gb), card)
+
+
+def asked_of_orbit(card: Card) -> Asked:
+    """Say what is asked of a video checkpoint that draws an orbit."""
+    return Asked(card, as_published(card), video_ring(card).decoded_at_once)
+
+
+def video_orbit_in(room: Room, card: Card) -> VideoOrbit:
+    """Make an orbit model of a video checkpoint in a room that was planned for it.
+
+    Raises:
+        ValueError: See `load_video_orbit`.
+    """
     ring = video_ring(card)
-    asked, at_once = _drawn_as_published(card), ring.decoded_at_once
-    plan = plan_for(card, device, memory_gb, asked, at_once=at_once)
-    ring = replace(ring, decoded_at_once=plan.decoded_at_once)
-    networks = _read_networks(card, plan)
+    ring = replace(ring, decoded_at_once=min(ring.decoded_at_once, room.plan.decoded_at_once))
+    networks = _read_networks(card)
     unet, tower = networks.get("unet"), networks.get("image_tower")
     first_stage = networks.get("first_stage")
     pictures, decoder = first_stage, first_stage
@@ -147,7 +184,7 @@ def load_video_orbit(
             "none"
         )
     # Only what is called takes a place on the device; a decoder that serves as encoder, one.
-    fitted({"unet": unet, "tower": tower, "encoder": encoder, "decoder": decoder}, plan, device)
+    room.take({"unet": unet, "tower": tower, "encoder": encoder, "decoder": decoder})
     return VideoOrbit(VideoNetworks(unet, encoder, decoder, tower), ring, _numbers(card, unet))
 
 

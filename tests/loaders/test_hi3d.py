@@ -1,14 +1,15 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
-from checkpoints_tiny import VIDEO, hi3d_state
+from checkpoints_tiny import hi3d_second_state, hi3d_state
 from torch import Tensor
 
 from roundview.camera import Cameras
 from roundview.diffusion.checkpoints.unet import UNetShape
+from roundview.diffusion.video_orbit import VideoOrbit
 from roundview.diffusion.video_refine import SmallVideoRefiner, VideoRefiner
-from roundview.diffusion.video_unet import VideoUNet
 from roundview.image import Foreground
 from roundview.importing import import_checkpoint
 from roundview.loaders import Wanted
@@ -48,19 +49,10 @@ def refined_by(refiner: VideoRefiner) -> Views:
 
 def second_stage(folder: Path) -> Card:
     """Hi3D's second stage at reduced width, imported."""
-    torch.manual_seed(1)
-    shape = replace(VIDEO, in_channels=17, vector=512)
-    unet = VideoUNet(shape)
-    state = {
-        name: tensor
-        for name, tensor in hi3d_state().items()
-        if not name.startswith("model.diffusion_model.")
-    }
-    named = unet.layout().to_original(unet.state_dict())
-    state |= {f"model.diffusion_model.{name}": tensor for name, tensor in named.items()}
-    torch.save({"module": {f"module.{n}": t for n, t in state.items()}}, folder / "second.pt")
+    held = {f"module.{name}": tensor for name, tensor in hi3d_second_state().items()}
+    torch.save({"module": held}, folder / "second.pt")
     card = import_checkpoint(folder / "second.pt", "hi3d", folder / "weights")
-    use = {"frames": 4, "size_px": 64}
+    use = {"frames": 4, "size_px": 64, "steps": 2}
     return save_card(replace(card, settings={**card.settings, "refining": use}))
 
 
@@ -83,6 +75,7 @@ def test_a_published_second_stage_refines_what_our_first_one_draws(tmp_path: Pat
     assert "video-refiner-small" not in names
     refiner = loaded.models.refiner
     assert isinstance(refiner, VideoRefiner)
+    assert loaded.asks == {"size_px": 64, "photo_px": 64, "refine_steps": 2}
     # What the card does not state is as published.
     assert (refiner.use.frames, refiner.use.guidance, refiner.use.mixing) == (4, (1.0, 2.0), 40.0)
     assert refined_by(refiner).rgb.shape == (4, 64, 64, 3)
@@ -108,3 +101,22 @@ def test_our_own_refiner_is_built_as_its_card_says(tmp_path: Path) -> None:
     assert [card.name for card in cards] == ["tiny"]
     assert refiner.use.guidance == (1.0, 1.0)
     assert refined_by(refiner).rgb.shape == (4, 32, 32, 3)
+
+
+def both_stages(folder: Path) -> str:
+    second_stage(folder)
+    torch.save(hi3d_state(), folder / "first.pt")
+    card = import_checkpoint(folder / "first.pt", "hi3d", folder / "weights")
+    ring = {"frames": 4, "size_px": 64, "steps": 2}
+    save_card(replace(card, settings={**card.settings, "ring": ring}))
+    return str(folder / "weights")
+
+
+def test_published_stages_share_the_memory(tmp_path: Path) -> None:
+    weights = both_stages(tmp_path)
+    wanted = Wanted(weights, use_matte=False, photo_elevation_deg=10.0)
+    loaded = load_hi3d(wanted)
+    assert isinstance(loaded.models.orbit, VideoOrbit)
+    # Both come to about 0.03 GB; each alone would do with 0.02.
+    with pytest.raises(ValueError, match=r"-gb 0\.02 is not enough: .* by (first|second): "):
+        load_hi3d(replace(wanted, memory_gb=0.02))

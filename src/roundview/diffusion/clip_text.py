@@ -174,6 +174,28 @@ def text_tokens(tower: ClipText, tokens: Tokens) -> Callable[[Sequence[str]], Te
     return tell
 
 
+def empty_prompts(tower: ClipText, lacking: str) -> Callable[[Sequence[str]], Tensor]:
+    """Let empty prompts be told to networks, for which no merges are needed.
+
+    Args:
+        tower: Of OpenAI's or OpenCLIP's; the last two of its words begin and end a text.
+        lacking: What is said where a prompt is not empty.
+    """
+    shape = tower.shape
+    begin, end = shape.vocabulary - 2, shape.vocabulary - 1
+
+    @torch.no_grad()
+    def tell(texts: Sequence[str]) -> Tensor:
+        if any(text.strip() for text in texts):
+            raise ValueError(lacking)
+        # OpenAI's towers fill up with the end, OpenCLIP's with zeros.
+        row = torch.full((shape.length,), end if shape.quick else 0)
+        row[0], row[1] = begin, end
+        return tower(row.expand(len(texts), -1).to(tower.positional_embedding.device))
+
+    return tell
+
+
 def clip_text_shape_from_state(state: Mapping[str, Tensor], *, skipped: int = 1) -> ClipTextShape:
     """Read a text tower's shape off its tensors: OpenCLIP's, with heads of 64 channels.
 

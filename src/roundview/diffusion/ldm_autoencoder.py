@@ -26,11 +26,24 @@ class LdmAutoencoder(nn.Module):
     `AutoencoderKL` of diffusers (Rombach et al., "High-Resolution Image Synthesis with Latent
     Diffusion Models", 2022). Neither way multiplies by `LATENT_SCALE`: the models that lay a
     picture's latents beside noisy ones want them without.
+
+    Args:
+        shape: Its sizes.
+        quant: Whether there are 1x1 convolutions between encoder, latents and decoder.
+        upcast: Encode in float32 whatever the precision of the rest, as diffusers does for Stable
+            Video Diffusion (`force_upcast`): in half precision the encoder's activations can
+            overflow. Decoding is not affected.
     """
 
-    def __init__(self, shape: AutoencoderShape = AutoencoderShape(), *, quant: bool = True) -> None:  # noqa: B008  frozen
+    def __init__(
+        self,
+        shape: AutoencoderShape = AutoencoderShape(),  # noqa: B008  frozen
+        *,
+        quant: bool = True,
+        upcast: bool = False,
+    ) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.upcast = shape, upcast
         levels = len(shape.widths)
         # As a dictionary: diffusers declares tuples of length one.
         config: dict[str, Any] = {
@@ -47,9 +60,13 @@ class LdmAutoencoder(nn.Module):
         self.net = AutoencoderKL(**config)
 
     def moments(self, picture: Float[Tensor, "b c h w"]) -> Float[Tensor, "b m x y"]:
-        """Give means and log variances of the latents, along the channels."""
-        hidden = self.net.encoder(picture)
-        return hidden if self.net.quant_conv is None else self.net.quant_conv(hidden)
+        """Give means and log variances of the latents, along the channels, in the given precision.
+
+        With `upcast` they are computed in float32.
+        """
+        hidden = self.net.encoder(picture.float() if self.upcast else picture)
+        out = hidden if self.net.quant_conv is None else self.net.quant_conv(hidden)
+        return out.to(picture)
 
     def encode(self, picture: Float[Tensor, "b c h w"]) -> Float[Tensor, "b l x y"]:
         """Give the most likely latents, not scaled."""
@@ -66,6 +83,14 @@ class LdmAutoencoder(nn.Module):
         """Give the picture of latents that are not scaled."""
         post = self.net.post_quant_conv
         return self.net.decoder(latents if post is None else post(latents))
+
+    def upcast_encoder(self) -> None:
+        """Bring what encodes back to float32, if it is to be; after any change of precision."""
+        if not self.upcast:
+            return
+        self.net.encoder.float()
+        if self.net.quant_conv is not None:
+            self.net.quant_conv.float()
 
     def layout(self) -> Layout:
         """Give the original's name of each tensor, from `encoder` and `decoder` on."""

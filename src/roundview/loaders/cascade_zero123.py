@@ -15,10 +15,12 @@ from ..diffusion.view_guide import ViewGuide
 from ..diffusion.view_transformer import ViewTransformer, ViewTransformerSize
 from ..diffusion.zero123 import Zero123Net
 from ..diffusion.zero123_views import Zero123Options, Zero123Views
-from ..public_models import load_networks
+from ..memory import Room
+from ..public_models import networks_in
 from ..recipes.cascade_zero123 import CascadeZero123Models
 from ..views import Views
 from ..weights import Card, named
+from .memory import Asked, Drawn, room_for
 from .parts import (
     Loaded,
     Wanted,
@@ -54,7 +56,7 @@ def load_cascade_zero123(wanted: Wanted) -> Loaded:
     elevation = load_estimator(wanted, features, cards)
     given = [] if wanted.weights is None else named(wanted.weights)
     public = [card for card in given if card.kind == "zero123"]
-    base, refiner = _public(public, cards, place) if public else _small(wanted, cards, place)
+    base, refiner = _public(public, cards, wanted) if public else _small(wanted, cards, place)
     models = CascadeZero123Models(matte, elevation, base, refiner, _guide, features)
     if not public:
         models = replace(models, steps=_SMALL_STEPS)
@@ -77,35 +79,49 @@ def _small(
 
 
 def _public(
-    public: list[Card], cards: list[Card], place: torch.device
+    public: list[Card], cards: list[Card], wanted: Wanted
 ) -> tuple[Zero123Views, Zero123Views]:
     refiners = [card for card in public if card.settings.get("known_views") == 5]
     bases = [card for card in public if card not in refiners] or refiners
-    base = zero123_views(bases[0], place)
-    cards.append(bases[0])
+    used = bases[:1] if not refiners or refiners[0] is bases[0] else [bases[0], refiners[0]]
+    asked = [asked_of_zero123(card) for card in used]
+    room = room_for(asked, torch_device(wanted.device), wanted.memory_gb)
+    models = [zero123_views(card, room) for card in used]
+    cards += used
     if not refiners:
         _log.warning(
             "%s is told prompt views without having been trained for it (in the paper 1 dB worse "
             "than alone); set cascade to none to draw with it alone",
             bases[0].name,
         )
-        return base, base
-    if refiners[0] is bases[0]:
-        return base, base
-    cards.append(refiners[0])
-    return base, zero123_views(refiners[0], place)
+    return models[0], models[-1]
 
 
-def zero123_views(card: Card, place: torch.device) -> Zero123Views:
+def asked_of_zero123(card: Card, *, judged: int = 0) -> Asked:
+    """Say what is asked of a checkpoint that draws views one by one, to plan the memory.
+
+    Args:
+        card: Of the checkpoint.
+        judged: Renderings that it judges at once in a distillation.
+    """
+    use = _options(card)
+    return Asked(card, Drawn(use.together, use.size_px, passes=2, judged=judged), use.together)
+
+
+def zero123_views(card: Card, room: Room) -> Zero123Views:
     """Make a view model of an imported checkpoint.
 
     The card's `options` may set fields of `Zero123Options`; Stable-Zero123 is known by its name.
+
+    Args:
+        card: Of the checkpoint.
+        room: Planned for it; where it is narrow, fewer views are drawn at a time.
 
     Raises:
         WeightsMissing: If the file is missing or differs from its card.
         ValueError: If the checkpoint lacks a part.
     """
-    networks = load_networks(card, place)
+    networks = networks_in(room, card)
     net, autoencoder = networks.get("net"), networks.get("autoencoder")
     tower = networks.get("image_tower")
     if not isinstance(net, Zero123Net):
@@ -114,10 +130,15 @@ def zero123_views(card: Card, place: torch.device) -> Zero123Views:
         raise ValueError(
             f"{card.name} lacks its autoencoder or image tower; import the whole checkpoint"
         )
+    use = _options(card)
+    together = min(use.together, room.plan.decoded_at_once)
+    return Zero123Views(net, autoencoder, tower, replace(use, together=together))
+
+
+def _options(card: Card) -> Zero123Options:
     known = {field.name for field in fields(Zero123Options)}
     told = {k: v for k, v in card.settings.get("options", {}).items() if k in known}
-    options = replace(Zero123Options(stable=card.name.startswith("stable")), **told)
-    return Zero123Views(net, autoencoder, tower, options)
+    return replace(Zero123Options(stable=card.name.startswith("stable")), **told)
 
 
 def _guide(model: RefinerModel, known: Views) -> ViewGuide:

@@ -2,19 +2,29 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
 from ..diffusion.checkpoints.families import FAMILIES, empty_networks, original_state
-from ..diffusion.checkpoints.folders import REST, Component, components_of, scheduler_config
+from ..diffusion.checkpoints.folders import REST, Component, components_of
 from ..diffusion.checkpoints.layout import must_agree
+from ..diffusion.checkpoints.schedulers import scheduler_config
 from ..diffusion.clip import MEAN, STD
+from ..diffusion.zero123plus import SheetOptions
 from ..export.files import atomic_directory, write_json
 from ..weights import Card, load_tensors
 from .folders import all_names
 
-_PIPELINES = {"zero123": "Zero1to3StableDiffusionPipeline", "svd": "StableVideoDiffusionPipeline"}
+_PIPELINES = {
+    "zero123": "Zero1to3StableDiffusionPipeline",
+    "svd": "StableVideoDiffusionPipeline",
+    "zero123plus": "Zero123PlusPipeline",
+}
+_RAMP = "ramp.coefficients"
+"""Of Zero123++, which a folder has in its index."""
 _FEATURES = {
     "image_processor_type": "CLIPImageProcessor",
     "crop_size": {"height": 224, "width": 224},
@@ -49,8 +59,8 @@ def export_folder(card: Card, output: Path) -> list[str]:
         WeightsMissing: If the file is missing or differs from the card.
     """
     networks, tensors = _networks_of(card)
-    components = components_of(networks)
-    placed = set[str]().union(*(component.ours for component in components))
+    components = [_as_called(component, card.kind) for component in components_of(networks)]
+    placed = {_RAMP}.union(*(component.ours for component in components))
     rest = {n: t for n, t in tensors.items() if n not in placed and t.numel()}
     with atomic_directory(output) as folder:
         for component in components:
@@ -58,7 +68,7 @@ def export_folder(card: Card, output: Path) -> list[str]:
         if rest:
             told = {"kind": card.kind, "settings": json.dumps(card.settings)}
             _save(rest, folder / REST, told)
-        _write_index(folder, card.kind, components)
+        _write_index(folder, card, components, tensors.get(_RAMP))
     return [component.folder for component in components]
 
 
@@ -104,22 +114,48 @@ def _write_component(folder: Path, component: Component, tensors: dict[str, Tens
     _save(component.to_theirs(tensors), folder / name, {})
 
 
-def _write_index(folder: Path, kind: str, components: list[Component]) -> None:
+def _as_called(component: Component, kind: str) -> Component:
+    """Give a component the folder's name that a pipeline has for it."""
+    if kind == "zero123plus" and component.folder == "image_encoder":
+        return replace(component, folder="vision_encoder")
+    return component
+
+
+def _write_index(
+    folder: Path, card: Card, components: list[Component], ramp: Tensor | None
+) -> None:
+    kind = card.kind
     held = {each.folder: [each.library, each.kind] for each in components}
-    if set(held) == {"vae"} or set(held) == {"image_encoder"}:
+    if set(held) in ({"vae"}, {"image_encoder"}, {"depth_estimator"}):
         return  # A component is no pipeline.
     scheduler = scheduler_config(kind)
     (folder / "scheduler").mkdir()
     write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
-    if "image_encoder" in held:
-        (folder / "feature_extractor").mkdir()
-        write_json(folder / "feature_extractor" / "preprocessor_config.json", _FEATURES)
-        held["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
+    for name, prepared in _preparations(card, held).items():
+        (folder / name).mkdir()
+        write_json(folder / name / "preprocessor_config.json", prepared)
+        held[name] = ["transformers", "CLIPImageProcessor"]
     held["scheduler"] = ["diffusers", scheduler["_class_name"]]
     # The extra encoder is no part of any pipeline of diffusers.
     held.pop("condition_encoder", None)
     named = {"_class_name": _PIPELINES.get(kind, "DiffusionPipeline")}
+    named |= {} if ramp is None else {"ramping_coefficients": ramp.tolist()}
     write_json(folder / "model_index.json", named | held)
+
+
+def _preparations(card: Card, held: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Say how pictures are prepared for a pipeline's encoders."""
+    if card.kind != "zero123plus":
+        return {"feature_extractor": _FEATURES} if "image_encoder" in held else {}
+    told = {**asdict(SheetOptions()), **card.settings.get("options", {})}
+    photo = {
+        **_FEATURES,
+        "image_mean": [0.5] * 3,
+        "image_std": [told["photo_std"]] * 3,
+        "size": {"shortest_edge": told["photo_px"]},
+        "do_center_crop": False,
+    }
+    return {"feature_extractor_clip": _FEATURES, "feature_extractor_vae": photo}
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path, told: dict[str, str]) -> None:

@@ -17,10 +17,10 @@ from ..diffusion.checkpoints.folders import (
     in_original_names,
     must_be_told,
     renamed,
-    scheduler_config,
     sizes_in_folder,
 )
 from ..diffusion.checkpoints.layout import fill, must_agree
+from ..diffusion.checkpoints.schedulers import scheduler_config
 from ..export.files import read_json
 
 Read = Callable[[Path], dict[str, Tensor]]
@@ -58,6 +58,9 @@ def read_folder(
     ported = _port_of_mvdream(kind, places, configs, read)
     known, rest = _read_rest(folder / REST, kind, read)
     known |= {} if ported is None else {"unet": ported[0]}
+    if any(part.name == "ramp" for part in family(kind)):
+        rest |= {"ramp.coefficients": _ramp(folder)}
+        known |= {"ramp": {"length": len(rest["ramp.coefficients"]), "prefix": "ramp."}}
     sizes = sizes_in_folder(kind, configs, known)
     networks = empty_networks(kind, sizes)
     tensors, names = dict(rest), {name: name for name in rest}
@@ -71,6 +74,39 @@ def read_folder(
         names |= {name: f"{component.folder}/, {name}" for name in found}
     _fill_all(networks, tensors, names)
     return networks, sizes
+
+
+def stated_in(folder: Path) -> dict[str, Settings]:
+    """Read how a folder's pictures are to be prepared, where it says so: Zero123++'s photograph.
+
+    Raises:
+        ValueError: If they are to be prepared as our network does not do.
+    """
+    path = folder / "feature_extractor_vae" / "preprocessor_config.json"
+    if not path.is_file():
+        return {}
+    told = read_json(path)
+    try:
+        mean, std = set(told["image_mean"]), set(told["image_std"])
+        size = told.get("size", {})
+        side = size.get("shortest_edge") or size.get("height") if isinstance(size, dict) else size
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not as transformers': {error}") from error
+    if mean != {0.5} or len(std) != 1:
+        raise ValueError(f"{path}: image_mean must be 0.5 and image_std one number")
+    options = {"photo_std": std.pop()}
+    if side and told.get("do_resize", True):
+        options["photo_px"] = int(side)
+    return {"options": options}
+
+
+def _ramp(folder: Path) -> Tensor:
+    """Read the numbers by which Zero123++ adds a picture's embedding to a prompt's tokens."""
+    path = folder / "model_index.json"
+    numbers = read_json(path).get("ramping_coefficients") if path.is_file() else None
+    if not isinstance(numbers, list) or not all(isinstance(n, int | float) for n in numbers):
+        raise ValueError(f"{path} lacks ramping_coefficients, one number for each token")
+    return torch.tensor(numbers, dtype=torch.float32)
 
 
 def all_names(networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:
@@ -97,17 +133,27 @@ def _places(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder")
     if (folder / "config.json").is_file():
-        config = read_json(folder / "config.json")
-        if "CLIPVision" in json.dumps(config.get("architectures", "")):
-            return {"image_encoder": folder}
-        return {"vae" if "Autoencoder" in str(config.get("_class_name")) else "unet": folder}
+        return {_called(read_json(folder / "config.json")): folder}
     found = {each.parent.name: each.parent for each in sorted(folder.glob("*/config.json"))}
     for other in PROJECTIONS[1:]:
         if other in found and PROJECTIONS[0] not in found:
             found[PROJECTIONS[0]] = found.pop(other)
+    if "vision_encoder" in found:  # Zero123++'s name for it.
+        found["image_encoder"] = found.pop("vision_encoder")
     if not found:
         raise ValueError(f"{folder} holds no component of diffusers (a folder with config.json)")
     return found
+
+
+def _called(config: Mapping[str, Any]) -> str:
+    """Give the name that a component that lies alone has in a pipeline."""
+    kinds = json.dumps([config.get("architectures", ""), config.get("_class_name", "")])
+    told = {
+        "DPTForDepth": "depth_estimator",
+        "CLIPVision": "image_encoder",
+        "Autoencoder": "vae",
+    }
+    return next((name for kind, name in told.items() if kind in kinds), "unet")
 
 
 def _weights(folder: Path, read: Read) -> dict[str, Tensor]:

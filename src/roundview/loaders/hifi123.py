@@ -1,10 +1,16 @@
 """The models of HiFi-123, and those that enhance the views of any recipe."""
 
+from dataclasses import replace
+
+from ..diffusion.clip_text import ClipText
 from ..diffusion.depth2image import Prompts
+from ..diffusion.dpt import DptDepth
 from ..diffusion.guide_models import SmallViewGuide, Zero123Guide
 from ..diffusion.known_views import SmallViewModel
+from ..diffusion.ldm_autoencoder import LdmAutoencoder
 from ..diffusion.ldm_unet import LdmUNet
 from ..diffusion.orbit import load_orbit_network
+from ..diffusion.public_depth_image import public_enhancing_models, text_prompts
 from ..diffusion.small_depth_image import (
     picture_prompts,
     small_depth_image_shape,
@@ -14,13 +20,17 @@ from ..diffusion.view_guide import ViewGuide
 from ..diffusion.view_transformer import ViewTransformer, ViewTransformerSize
 from ..diffusion.zero123_views import Zero123Views
 from ..image import Foreground
+from ..memory import Room
 from ..models import DepthModel, FeatureModel
+from ..public_models import networks_in, prompts_of
 from ..recipes.enhancing import Enhancer
 from ..recipes.hifi123 import Hifi123Models
 from ..views import Views
 from ..weights import Card, named
-from .cascade_zero123 import zero123_views
+from .cascade_zero123 import asked_of_zero123, zero123_views
 from .depth import load_depth
+from .dpt import asked_of_depth, public_depth, public_depth_card
+from .memory import AS_PUBLISHED, Asked, room_for
 from .parts import (
     Loaded,
     Wanted,
@@ -36,32 +46,42 @@ from .parts import (
 
 _SMALL_STEPS = 1
 """Sampler steps of our small network, which is best in one (see the facts of its card)."""
+_JUDGED = 4
+"""Renderings a step that the priors judge, as in `recipes.hifi123`."""
 _SCALE_3D = 5.0
 """Of the guidance of Zero-1-to-3 as a prior (paper, supplement 2.2)."""
 
 
 def load_hifi123(wanted: Wanted) -> Loaded:
-    """Load what the HiFi-123 recipe asks for: our small models.
+    """Load what the HiFi-123 recipe asks for: our small models, or public ones among the weights.
 
-    With an imported checkpoint of kind "zero123" among the weights, that one draws and is the 3D
-    prior.
+    An imported checkpoint of kind "zero123" draws and is the 3D prior; one of kind "sd2-depth"
+    enhances and is the 2D prior; one of kind "dpt" estimates depth. They share what there is of
+    memory.
 
     Raises:
         WeightsMissing: If one of them is not installed.
-        ValueError: If the weights or the device name nothing.
+        ValueError: If the weights or the device name nothing, a checkpoint lacks a part, or the
+            memory is not enough.
     """
     place = torch_device(wanted.device)
     cards: list[Card] = []
     matte = load_matte(wanted, cards)
     features = load_features(wanted.weights, cards)
     elevation = load_estimator(wanted, features, cards)
-    depth = load_depth(wanted, cards)
-    network, enhancer = _enhancer(wanted, cards, features, depth)
-    given = [] if wanted.weights is None else named(wanted.weights)
-    public = next((card for card in given if card.kind == "zero123"), None)
-    views = _small_views(wanted, cards) if public is None else zero123_views(public, place)
-    if public is not None:
-        cards.append(public)
+    zero123, image = _public(wanted, "zero123"), _public(wanted, "sd2-depth")
+    midas = public_depth_card(wanted)
+    asked = [] if midas is None else [asked_of_depth(midas)]
+    asked += [] if zero123 is None else [asked_of_zero123(zero123, judged=_JUDGED)]
+    asked += [] if image is None else [_asked_of_image(image)]
+    room = room_for(asked, place, wanted.memory_gb)
+    depth = _depth(wanted, room, cards, midas)
+    if image is None:
+        network, enhancer = _small_enhancer(wanted, cards, features, depth)
+    else:
+        network, enhancer = _public_enhancer(image, room, cards, depth)
+    views = _small_views(wanted, cards) if zero123 is None else zero123_views(zero123, room)
+    cards += [] if zero123 is None else [zero123]
     models = Hifi123Models(
         matte,
         elevation,
@@ -69,20 +89,20 @@ def load_hifi123(wanted: Wanted) -> Loaded:
         lambda photo: _prior(views, photo),
         enhancer,
         depth,
-        None if public is not None else _SMALL_STEPS,
+        None if zero123 is not None else _SMALL_STEPS,
     )
     drawing = views.network if isinstance(views, SmallViewModel) else views.net
     return Loaded(
         models,
         tuple(cards),
         identity_of(wanted, cards, place),
-        {},
+        {} if image is None else {"size_px": enhancer.models.size_px},
         {"views": drawing, "depth_image": network.unet},
     )
 
 
 def load_enhancer(wanted: Wanted, cards: list[Card]) -> Enhancer:
-    """Load what enhances the views of any recipe by RGNV.
+    """Load what enhances the views of any recipe by RGNV: our small model, or a public one.
 
     Args:
         wanted: Which weights, and where they are to run.
@@ -90,10 +110,71 @@ def load_enhancer(wanted: Wanted, cards: list[Card]) -> Enhancer:
 
     Raises:
         WeightsMissing: If one of the models is not installed.
+        ValueError: If a checkpoint lacks a part, or the memory is not enough.
     """
-    depth = load_depth(wanted, cards)
-    features = load_features(wanted.weights)
-    return _enhancer(wanted, cards, features, depth)[1]
+    image, midas = _public(wanted, "sd2-depth"), public_depth_card(wanted)
+    asked = [] if image is None else [_asked_of_image(image)]
+    asked += [] if midas is None else [asked_of_depth(midas)]
+    room = room_for(asked, torch_device(wanted.device), wanted.memory_gb)
+    depth = _depth(wanted, room, cards, midas)
+    if image is None:
+        return _small_enhancer(wanted, cards, load_features(wanted.weights), depth)[1]
+    return _public_enhancer(image, room, cards, depth)[1]
+
+
+def _depth(wanted: Wanted, room: Room, cards: list[Card], midas: Card | None) -> DepthModel:
+    """Load the estimator: ours, or an imported one with our normals."""
+    ours = load_depth(wanted, cards)
+    if midas is None:
+        return ours
+    cards.append(midas)
+    return public_depth(midas, room, ours)
+
+
+def _public(wanted: Wanted, kind: str) -> Card | None:
+    given = [] if wanted.weights is None else named(wanted.weights)
+    return next((card for card in given if card.kind == kind), None)
+
+
+def _asked_of_image(card: Card) -> Asked:
+    drawn = replace(AS_PUBLISHED["sd2-depth"], judged=_JUDGED)
+    size_px = int(card.settings.get("options", {}).get("size_px", drawn.size_px))
+    return Asked(card, replace(drawn, size_px=size_px))
+
+
+def _public_enhancer(
+    card: Card, room: Room, cards: list[Card], depth: DepthModel
+) -> tuple[LdmUNet, Enhancer]:
+    """Read Stable Diffusion 2 that knows depth.
+
+    Its card's `options` may set `prompt`, what the views show (none by default: then the texture
+    comes from the photograph alone and guidance has no effect), and `size_px`.
+    """
+    networks = networks_in(room, card)
+    unet, autoencoder = networks.get("unet"), networks.get("autoencoder")
+    tower = networks.get("text_tower")
+    if not isinstance(unet, LdmUNet) or not isinstance(autoencoder, LdmAutoencoder):
+        raise ValueError(f"{card.name} lacks its network or autoencoder; import the whole file")
+    if not isinstance(tower, ClipText):
+        raise ValueError(f"{card.name} holds no text tower; import the whole checkpoint")
+    cards.append(card)
+    prompt = str(card.settings.get("options", {}).get("prompt", ""))
+    told = text_prompts(prompts_of(card, tower), prompt)
+
+    def prompts(subject: Foreground) -> Prompts:
+        del subject  # It is told in words.
+        return told
+
+    drawn = _asked_of_image(card).drawn
+    models = public_enhancing_models(
+        unet,
+        autoencoder,
+        depth,
+        size_px=drawn.size_px,
+        as_estimated=isinstance(depth, DptDepth),
+        at_once=room.plan.decoded_at_once,
+    )
+    return unet, Enhancer(models, prompts)
 
 
 def _small_views(wanted: Wanted, cards: list[Card]) -> SmallViewModel:
@@ -111,7 +192,7 @@ def _prior(views: SmallViewModel | Zero123Views, photo: Views) -> ViewGuide:
     return Zero123Guide(views, photo, scale=_SCALE_3D)
 
 
-def _enhancer(
+def _small_enhancer(
     wanted: Wanted, cards: list[Card], features: FeatureModel, depth: DepthModel
 ) -> tuple[LdmUNet, Enhancer]:
     place = torch_device(wanted.device)

@@ -1,6 +1,10 @@
 """The models of Isotropic3D: our small one, or the published checkpoint."""
 
-from torch import nn
+from collections.abc import Callable
+from dataclasses import fields, replace
+
+import torch
+from torch import Tensor, nn
 
 from ..diffusion.clip import ClipTower
 from ..diffusion.ldm_autoencoder import LdmAutoencoder
@@ -19,6 +23,7 @@ from ..diffusion.orbit import load_orbit_network
 from ..diffusion.small_shapes import small_multiview_shape
 from ..recipes.isotropic3d import PUBLIC_CAMERAS, SMALL_CAMERAS, Isotropic3dModels
 from ..weights import Card, named
+from .memory import Asked, Drawn, room_for
 from .parts import (
     Loaded,
     Wanted,
@@ -31,6 +36,9 @@ from .parts import (
     tensors_of,
     torch_device,
 )
+
+_JUDGED = 8
+"""Renderings a step, at most, as in the released code and `recipes.isotropic3d`."""
 
 
 def load_isotropic3d(wanted: Wanted) -> Loaded:
@@ -85,9 +93,15 @@ def load_small_multiview(wanted: Wanted, cards: list[Card]) -> tuple[LdmUNet, Mu
 
 
 def _public_multiview(card: Card, wanted: Wanted) -> tuple[nn.Module, MultiviewModel]:
-    from ..public_models import load_networks  # noqa: PLC0415  each model when needed
+    """Read the published checkpoint; its card's `options` may set fields of `MultiviewSettings`."""
+    from ..public_models import networks_in  # noqa: PLC0415  each model when needed
 
-    networks = load_networks(card, torch_device(wanted.device))
+    known = {field.name for field in fields(MultiviewSettings)}
+    told = {k: v for k, v in card.settings.get("options", {}).items() if k in known}
+    use = MultiviewSettings(**told)
+    drawn = Drawn(use.frames, use.size_px, passes=2, judged=_JUDGED)
+    room = room_for([Asked(card, drawn)], torch_device(wanted.device), wanted.memory_gb)
+    networks = networks_in(room, card)
     unet, autoencoder = networks.get("unet"), networks.get("autoencoder")
     tower = networks.get("image_tower")
     if not isinstance(unet, LdmUNet) or not isinstance(autoencoder, LdmAutoencoder):
@@ -96,13 +110,13 @@ def _public_multiview(card: Card, wanted: Wanted) -> tuple[nn.Module, MultiviewM
         raise ValueError(f"{card.name} holds no image tower; import the whole checkpoint")
     for network in (unet, autoencoder, tower):
         _freeze(network)
-    model = MultiviewModel(
-        ldm_views(unet),
-        scaled_autoencoder(autoencoder),
-        tell_isotropic3d(tower),
-        MultiviewSettings(),
-    )
-    return unet, model
+    coder = scaled_autoencoder(autoencoder)
+    coder = replace(coder, decode=_in_parts(coder.decode, room.plan.decoded_at_once))
+    return unet, MultiviewModel(ldm_views(unet), coder, tell_isotropic3d(tower), use)
+
+
+def _in_parts(decode: Callable[[Tensor], Tensor], at_once: int) -> Callable[[Tensor], Tensor]:
+    return lambda latents: torch.cat([decode(part) for part in latents.split(at_once)])
 
 
 def _freeze(network: nn.Module) -> None:

@@ -1,20 +1,33 @@
-"""What a checkpoint of others needs of a device's memory, from its card alone."""
+"""What checkpoints of others need of a device's memory, from their cards alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from ..diffusion.attention import Memory
 from ..diffusion.checkpoints.families import FirstStage, empty_networks
 from ..diffusion.clip import ClipTower
 from ..diffusion.clip_text import ClipText
+from ..diffusion.depth2image import SharedDepthUNet
+from ..diffusion.dpt import DptHybrid
 from ..diffusion.imagedream import ImageDreamUNet
 from ..diffusion.ldm_autoencoder import ClipDecoder, LdmAutoencoder
 from ..diffusion.ldm_unet import LdmUNet
 from ..diffusion.video_unet import VideoUNet
 from ..diffusion.zero123 import Zero123Net
-from ..memory import Measure, MemoryPlan, Need, plan_memory, tensor_peak, weight_bytes
+from ..diffusion.zero123plus import Ramp
+from ..memory import (
+    Measure,
+    MemoryPlan,
+    Need,
+    Room,
+    in_precision,
+    plan_memory,
+    tensor_peak,
+    weight_bytes,
+)
 from ..weights import Card
 
 _FOLD = 8
@@ -30,70 +43,150 @@ class Drawn:
         size_px: Side of the pictures.
         passes: Samples in one call for guidance: 2 where it asks with and without a condition at
             once, 1 where it asks twice.
+        judged: Renderings that a distillation encodes at once, to have their gradient; 0 for none.
+        remembered: Steps of which the self-attention is kept, as RGNV does.
     """
 
     frames: int
     size_px: int
     passes: int = 1
+    judged: int = 0
+    remembered: int = 0
 
 
 AS_PUBLISHED = {
-    "zero123": Drawn(1, 256, passes=2),
+    "zero123": Drawn(4, 256, passes=2),
     "mvdream": Drawn(4, 256, passes=2),
-    "isotropic3d": Drawn(4, 256, passes=2),
+    "isotropic3d": Drawn(4, 256, passes=2, judged=8),
     "imagedream": Drawn(5, 256, passes=2),
-    "sd2-depth": Drawn(1, 512, passes=2),
+    # The sheet of 960 x 640 pixels, and a little for the photograph that its attention sees.
+    "zero123plus": Drawn(1, 832, passes=2),
+    "sd2-depth": Drawn(4, 512, passes=2, remembered=30),
 }
-"""Of the kinds that draw pictures; a video checkpoint's are those of its ring."""
+"""Of the kinds that draw pictures; a video checkpoint's are those of its ring. Where views are
+drawn one by one, so many are by default in one call."""
 
 
-def plan_for(
-    card: Card, device: torch.device, memory_gb: float | None, drawn: Drawn, *, at_once: int = 4
-) -> MemoryPlan:
-    """Choose how the networks of a card run within a device's memory, before they are loaded.
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A checkpoint, and what is asked of it.
+
+    Attributes:
+        card: Of the checkpoint.
+        drawn: What it draws in one call.
+        at_once: Frames decoded together if there is room; views that are drawn one by one are
+            also denoised so many at a time.
+    """
+
+    card: Card
+    drawn: Drawn
+    at_once: int = 4
+
+
+def room_for(asked: Sequence[Asked], device: torch.device, memory_gb: float | None) -> Room:
+    """Plan how the networks of all checkpoints of a recipe share a device, before they are loaded.
+
+    They are used one after another: weights add up, activations do not. Where that is too much, one
+    network at a time is on the device, whichever checkpoint it belongs to.
 
     Args:
-        card: Of an imported checkpoint.
-        device: Where its networks run.
-        memory_gb: Limit, 1e9 bytes; None for none.
-        drawn: What is asked of them.
-        at_once: Frames decoded together if there is room.
+        asked: The checkpoints.
+        device: Where their networks run.
+        memory_gb: Limit for all together, 1e9 bytes; None for none.
 
     Raises:
         ValueError: If there is no way within the limit; the message says what is needed.
     """
-    # Without a limit nothing is measured, so nothing need be built.
-    empty = {} if memory_gb is None else empty_networks(card.kind, card.settings)
-    return plan_memory(needs_of(empty, drawn), memory_gb, device, decoded_at_once=at_once)
+    at_once = max((each.at_once for each in asked), default=4)
+    if memory_gb is None or not asked:
+        # Without a limit nothing is measured, so nothing need be built.
+        plan = plan_memory(lambda _: (), None, device, decoded_at_once=at_once)
+        return Room(plan, device)
+    measures = [
+        needs_of(
+            empty_networks(each.card.kind, each.card.settings),
+            each.drawn,
+            at_once=each.at_once,
+            before=f"{each.card.name}: " if len(asked) > 1 else "",
+        )
+        for each in asked
+    ]
+
+    def measure(plan: MemoryPlan) -> list[Need]:
+        return [need for one in measures for need in one(plan)]
+
+    return Room(plan_memory(measure, memory_gb, device, decoded_at_once=at_once), device)
 
 
-def needs_of(networks: Mapping[str, nn.Module], drawn: Drawn) -> Measure:
+def needs_of(
+    networks: Mapping[str, nn.Module], drawn: Drawn, *, at_once: int = 64, before: str = ""
+) -> Measure:
     """Say what networks need under a plan, by running them on the meta device.
 
     Args:
         networks: Without weights; they are changed.
         drawn: What is asked of them.
+        at_once: Frames that they decode together at most, whatever the plan says.
+        before: Put before their names.
     """
     parts = called_apart(networks)
     known: dict[tuple[str, str, int], Need] = {}
 
     def measure(plan: MemoryPlan) -> list[Need]:
-        found: list[Need] = []
+        chunk = min(plan.decoded_at_once, at_once, drawn.frames)
         for name, part in parts.items():
-            chunk = min(plan.decoded_at_once, drawn.frames)
             key = (name, plan.precision, chunk)
             if key not in known:
                 # diffusers makes some numbers on the CPU even where all else is on the meta device.
-                part.to("meta", plan.dtype)
-                # These stand beside another network that decodes.
-                decodes = not name.endswith(("condition_encoder", ".pictures"))
-                run = _probe(part, drawn, chunk, plan.dtype, decodes=decodes)
-                most = tensor_peak(run, resident=[part])
-                known[key] = Need(name, weight_bytes(part, plan.precision), most)
-            found.append(known[key])
-        return found
+                part.to("meta")
+                in_precision(part, plan.dtype)
+                most = _most(name, part, drawn, chunk, plan.dtype)
+                known[key] = Need(before + name, weight_bytes(part), most)
+        needs = [known[name, plan.precision, chunk] for name in parts]
+        return _with_gradient(needs, parts, drawn, plan)
 
     return measure
+
+
+def _most(name: str, part: nn.Module, drawn: Drawn, chunk: int, dtype: torch.dtype) -> int:
+    """Count what a network needs beside its weights."""
+    # These stand beside another network that decodes.
+    decodes = not name.endswith(("condition_encoder", ".pictures"))
+    run = _probe(part, drawn, chunk, dtype, decodes=decodes)
+    most = tensor_peak(run, resident=[part])
+    if drawn.remembered and isinstance(part, LdmUNet):
+        most += drawn.remembered * remembered_bytes(part, drawn.size_px // _FOLD)
+    return most
+
+
+def remembered_bytes(network: LdmUNet, side: int) -> int:
+    """Count what one step of RGNV keeps of a network's self-attention, see `attention.Memory`."""
+    dtype = next(network.parameters()).dtype
+    shape, record = network.shape, Memory()
+    x = torch.empty((1, shape.in_channels - 1, side, side), dtype=dtype, device="meta")
+    tokens = torch.empty((1, 77, shape.context), dtype=dtype, device="meta")
+    own = network.unet.attn_processors
+    with torch.no_grad():
+        step = torch.zeros(1, dtype=torch.long, device="meta")
+        SharedDepthUNet(network.unet)(x, step, x[:, :1], tokens, record=record)
+    network.unet.set_attn_processor(own)
+    return sum(held.nbytes for held in record.held.values())
+
+
+def _with_gradient(
+    needs: list[Need], parts: Mapping[str, nn.Module], drawn: Drawn, plan: MemoryPlan
+) -> list[Need]:
+    """Add what a distillation holds while the network is asked: the encoder's way back."""
+    encoder = next((part for part in parts.values() if isinstance(part, LdmAutoencoder)), None)
+    if not drawn.judged or encoder is None:
+        return needs
+    picture = (drawn.judged, encoder.shape.picture, drawn.size_px, drawn.size_px)
+    seen = torch.empty(picture, dtype=plan.dtype, device="meta", requires_grad=True)
+    encoder.requires_grad_(False)
+    kept = tensor_peak(lambda: encoder.encode(seen), resident=[encoder], gradient=True)
+    # An encoder that has left the device is kept there by the way back.
+    kept += weight_bytes(encoder) if plan.offload else 0
+    return [Need(need.name, need.weights, need.activations + kept) for need in needs]
 
 
 def called_apart(networks: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
@@ -136,13 +229,17 @@ def _probe(
     if isinstance(network, Zero123Net):
         shape = network.unet.shape
         half = shape.in_channels // 2
+        views = chunk * drawn.passes
         return lambda: network(
             empty(views, half, side, side),
             torch.zeros(views, dtype=torch.long, device="meta"),
             empty(views, half, side, side),
-            empty(views, 1, shape.context),
+            # The photograph, a draft and three views nearby at most (Chen et al. 2024).
+            empty(views, 5, shape.context),
         )
     if isinstance(network, LdmUNet | ImageDreamUNet):
+        # Renderings that are judged are whole groups of views.
+        views = max(views, drawn.judged * drawn.passes)
         return _views_probe(network, views, drawn.frames, side, empty)
     return _coder_probe(network, drawn, chunk, empty, decodes=decodes)
 
@@ -167,6 +264,11 @@ def _coder_probe(
         )
     if isinstance(network, ClipTower):
         return lambda: network(empty(1, 3, network.shape.side, network.shape.side))
+    if isinstance(network, DptHybrid):
+        return lambda: network(empty(1, 3, network.shape.side, network.shape.side))
+    if isinstance(network, Ramp):
+        length = len(network.coefficients)
+        return lambda: network(empty(1, length, 1024), empty(1, 1024))
     if isinstance(network, ClipText):
         return lambda: network(
             torch.zeros(1, network.shape.length, dtype=torch.long, device="meta")
@@ -200,5 +302,6 @@ def _views_probe(
         times,
         empty(views, 77, shape.context),
         vector=empty(views, added) if added else None,
-        frames=frames,
+        # Only cameras make views of one object see each other.
+        frames=frames if shape.camera else 1,
     )

@@ -9,7 +9,6 @@ from roundview.diffusion.checkpoints.folders import (
     in_original_names,
     must_be_told,
     renamed,
-    scheduler_config,
     sizes_in_folder,
 )
 
@@ -126,8 +125,3 @@ def test_a_class_that_keeps_the_original_s_names_is_read_in_them() -> None:
     found = in_original_names(networks["unet"], "unet")
     assert found.names["unet.unet.conv_in.weight"] == "input_blocks.0.0.weight"
     assert found.ours == {f"unet.{name}" for name in networks["unet"].state_dict()}
-
-
-def test_clips_are_of_velocity_and_views_of_noise() -> None:
-    assert scheduler_config("svd")["prediction_type"] == "v_prediction"
-    assert scheduler_config("zero123")["prediction_type"] == "epsilon"

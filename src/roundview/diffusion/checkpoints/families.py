@@ -9,12 +9,15 @@ from torch import Tensor, nn
 
 from ..clip import ClipShape, ClipTower, clip_shape_from_state
 from ..clip_text import ClipText, ClipTextShape, clip_text_shape_from_state
+from ..dpt import DptHybrid, dpt_shape_from_state
 from ..imagedream import ImageDreamUNet, ResamplerShape, resampler_shape_from_state
 from ..ldm_autoencoder import ClipDecoder, LdmAutoencoder
 from ..ldm_unet import LdmUNet
 from ..video_unet import VideoUNet
 from ..zero123 import Zero123Net
+from ..zero123plus import Ramp
 from .autoencoder import AutoencoderShape, autoencoder_shape_from_state
+from .dpt import DptShape
 from .layout import Layout, load_original, under
 from .unet import UNetShape, shape_from_state
 
@@ -164,19 +167,21 @@ def _shape(kind: type[Any], settings: Settings, name: str = "shape") -> Any:  # 
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
-def _autoencoder(settings: Settings) -> nn.Module:
-    return LdmAutoencoder(_shape(AutoencoderShape, settings), quant=settings["quant"])
+def _autoencoder(settings: Settings, *, upcast: bool = False) -> nn.Module:
+    shape = _shape(AutoencoderShape, settings)
+    return LdmAutoencoder(shape, quant=settings["quant"], upcast=upcast)
 
 
 class FirstStage(nn.Module):
     """Stable Video Diffusion's: a picture's encoder and a clip's decoder.
 
-    The original's has no `quant_conv`; diffusers' has one, after the encoder.
+    The original's has no `quant_conv`; diffusers' has one, after the encoder. It encodes
+    in float32.
     """
 
     def __init__(self, shape: AutoencoderShape, *, quant: bool = False) -> None:
         super().__init__()
-        self.pictures = LdmAutoencoder(shape, quant=quant)
+        self.pictures = LdmAutoencoder(shape, quant=quant, upcast=True)
         self.pictures.net.decoder = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
         self.pictures.net.post_quant_conv = None
         self.clips = ClipDecoder(shape)
@@ -195,7 +200,7 @@ class FirstStage(nn.Module):
 def _first_stage(settings: Settings) -> nn.Module:
     if settings["video"]:
         return FirstStage(_shape(AutoencoderShape, settings), quant=settings["quant"])
-    return _autoencoder(settings)
+    return _autoencoder(settings, upcast=True)
 
 
 _ENDS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
@@ -205,8 +210,8 @@ _TOWER = (
 )
 
 
-def _autoencoder_at(name: str, *prefixes: str, optional: bool = False) -> Network:
-    return Network(name, prefixes, _autoencoder_sizes, _autoencoder, _ENDS, optional)
+def _autoencoder_at(name: str, *prefixes: str) -> Network:
+    return Network(name, prefixes, _autoencoder_sizes, _autoencoder, _ENDS)
 
 
 def _tower_at(*prefixes: str) -> Network:
@@ -249,10 +254,12 @@ _VIDEO = (
     ),
     Network("first_stage", ("first_stage_model.",), _first_stage_sizes, _first_stage, _ENDS),
     _tower_at("conditioner.embedders.0.open_clip.model.visual."),
-    _autoencoder_at(
+    Network(
         "condition_encoder",
-        "conditioner.embedders.3.encoder.",
-        "conditioner.embedders.1.encoder.",
+        ("conditioner.embedders.3.encoder.", "conditioner.embedders.1.encoder."),
+        _autoencoder_sizes,
+        lambda settings: _autoencoder(settings, upcast=True),
+        _ENDS,
         optional=True,
     ),
 )
@@ -278,7 +285,8 @@ FAMILIES: dict[str, tuple[Network, ...]] = {
     "sv3d": _VIDEO,
     "hi3d": _VIDEO,
     "mvdream": _MULTIVIEW,
-    "isotropic3d": _MULTIVIEW,
+    # It is told no words; what its file still holds of a text tower cannot read any.
+    "isotropic3d": _MULTIVIEW[:3],
     "imagedream": (
         Network(
             "unet",
@@ -296,6 +304,34 @@ FAMILIES: dict[str, tuple[Network, ...]] = {
         _views_at("model.diffusion_model."),
         _autoencoder_at("autoencoder", "first_stage_model."),
         _text_at("cond_stage_model.model."),
+    ),
+    # Published as a folder of diffusers only; the prefixes are Stable Diffusion 2's, and ours.
+    "zero123plus": (
+        _views_at("model.diffusion_model."),
+        _autoencoder_at("autoencoder", "first_stage_model."),
+        _tower_at("vision_model.visual."),
+        _text_at("cond_stage_model.model."),
+        Network(
+            "ramp",
+            ("ramp.",),
+            lambda state: {"length": len(state["coefficients"])},
+            lambda settings: Ramp(settings["length"]),
+        ),
+    ),
+    "dpt": (
+        Network(
+            "depth_estimator",
+            # MiDaS' own file, and what Stable Diffusion 2 keeps of it in its own.
+            ("", "depth_model.model."),
+            lambda state: {"shape": asdict(dpt_shape_from_state(state))},
+            lambda settings: DptHybrid(_shape(DptShape, settings)),
+            (
+                *(f"pretrained.model.{name}" for name in ("cls_token", "pos_embed", "norm.")),
+                *(f"pretrained.model.{name}" for name in ("patch_embed.", "blocks.")),
+                "pretrained.act_postprocess",
+                "scratch.",
+            ),
+        ),
     ),
     "autoencoder": (_autoencoder_at("autoencoder", "first_stage_model.", "", "vae_model."),),
     "clip": (_tower_at("visual.", ""),),

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from ..clip import ClipTower
 from ..clip_text import ClipText
+from ..dpt import DptHybrid
 from ..imagedream import ImageDreamUNet
 from ..ldm_autoencoder import LdmAutoencoder
 from ..ldm_unet import LdmUNet
 from ..video_unet import VideoUNet
 from ..zero123 import Zero123Net
 from .autoencoder import AutoencoderShape
+from .dpt import dpt_config, dpt_shape
 from .families import FirstStage, Settings, family, layout_of_network
 from .layout import must_agree
 from .transformers_clip import (
@@ -32,14 +34,14 @@ from .transformers_clip import (
 )
 from .unet import UNetShape
 
-_VELOCITY = ("svd", "sv3d", "hi3d")
 _CAMERA = ("mvdream", "isotropic3d", "imagedream")
 _UNTOLD = {"_class_name", "_diffusers_version", "_name_or_path", "_use_default_values"}
 _NO_MATTER = _UNTOLD | {
     *("sample_size", "num_frames", "upcast_attention", "force_upcast", "addition_time_embed_dim"),
+    *("backbone_config", "layer_norm_eps"),
 }
-"""Entries of configurations that change nothing here: sizes of pictures, precision, and what is
-done outside of the networks."""
+"""Entries of configurations that change nothing here: sizes of pictures, precision, what is done
+outside of the networks, what is compared otherwise, and an epsilon of which two are in use."""
 _OLD_ATTENTION = (
     (".query.", ".to_q."),
     (".key.", ".to_k."),
@@ -116,6 +118,10 @@ def _components_of(
         return [_clips(network, networks.get("condition_encoder"))]
     if isinstance(network, ClipTower | ClipText):
         return [_tower(network, f"{name}.")]
+    if isinstance(network, DptHybrid):
+        names = {f"{name}.net.{inner}": inner for inner in network.net.state_dict()}
+        told = dpt_config(network.shape)
+        return [Component("depth_estimator", "transformers", "DPTForDepthEstimation", told, names)]
     # With a decoder of clips the encoder is told together with it.
     if isinstance(network, LdmAutoencoder) and not (
         name == "condition_encoder" and _has_clips(networks)
@@ -139,10 +145,10 @@ def sizes_in_folder(
     """
     sizes: dict[str, Settings] = {}
     for part in family(kind):
-        folder = FOLDERS[part.name]
         if part.name in known:
             sizes[part.name] = known[part.name]
             continue
+        folder = FOLDERS[part.name]
         if folder not in configs:
             if part.optional:
                 continue
@@ -179,36 +185,12 @@ def must_be_told(component: Component, config: Mapping[str, Any]) -> None:
             )
 
 
-def scheduler_config(kind: str) -> dict[str, Any]:
-    """Give diffusers' configuration of the scheduler that a family is drawn with."""
-    betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-    if kind in _VELOCITY:
-        return {
-            "_class_name": "EulerDiscreteScheduler",
-            **betas,
-            "prediction_type": "v_prediction",
-            "use_karras_sigmas": True,
-            "sigma_min": 0.002,
-            "sigma_max": 700.0,
-            "timestep_type": "continuous",
-            "timestep_spacing": "leading",
-            "interpolation_type": "linear",
-            "steps_offset": 1,
-        }
-    return {
-        "_class_name": "DDIMScheduler",
-        **betas,
-        "prediction_type": "epsilon",
-        "clip_sample": False,
-        "set_alpha_to_one": False,
-        "steps_offset": 1,
-    }
-
-
 def renamed(component: Component, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Bring a folder's tensors from older versions' names to those of today."""
     if component.library == "transformers":
         rest = {n: t for n, t in state.items() if not n.endswith(".position_ids")}
+        if component.folder == "depth_estimator":
+            return rest
         begin = "text_model." if component.folder == "text_encoder" else "vision_model."
         if any(name.startswith(begin) for name in rest):
             return rest
@@ -232,6 +214,7 @@ FOLDERS = {
     "image_tower": "image_encoder",
     "text_tower": "text_encoder",
     "condition_encoder": "condition_encoder",
+    "depth_estimator": "depth_estimator",
 }
 """Of each network of a family."""
 REST = "roundview.safetensors"
@@ -246,6 +229,8 @@ def _read_sizes(kind: str, name: str, config: Mapping[str, Any]) -> Settings:
             return {"shape": asdict(tower_shape(config))}
         if name == "text_tower":
             return {"shape": asdict(text_shape(config))}
+        if name == "depth_estimator":
+            return {"shape": asdict(dpt_shape(config))}
         if name in ("net", "unet"):
             return _unet_sizes(kind, config)
         channels = tuple(int(c) for c in config["block_out_channels"])

@@ -1,7 +1,7 @@
 """Renaming tensors between an original checkpoint and our networks: strict, and both ways."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -46,10 +46,18 @@ class Layout:
     Attributes:
         names: Ours to original.
         flat: Ours of those that are 1x1 convolutions in the original.
+        joined: Original names of tensors that are several of ours, one after another.
     """
 
     names: Mapping[str, str]
     flat: frozenset[str] = frozenset()
+    joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def called(self) -> dict[str, str]:
+        """The original name of each of our tensors, those that are parts of one among them."""
+        parts = {ours: whole for whole, each in self.joined.items() for ours in each}
+        return {**self.names, **parts}
 
     def to_ours(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Rename an original's tensors.
@@ -57,13 +65,18 @@ class Layout:
         Raises:
             ValueError: If one is missing or there is one too many; the message names them.
         """
-        must_agree(state, self.names.values())
-        return {
+        must_agree(state, [*self.names.values(), *self.joined])
+        out = {
             ours: state[original][..., 0, 0]
             if self._squeezes(ours, state[original])
             else state[original]
             for ours, original in self.names.items()
         }
+        for whole, parts in self.joined.items():
+            if len(state[whole]) % len(parts):
+                raise ValueError(f"{whole} is {_shape(state[whole])}: no {len(parts)} equal parts")
+            out |= zip(parts, state[whole].chunk(len(parts)), strict=True)
+        return out
 
     def to_original(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Rename our tensors as the original has them.
@@ -71,11 +84,14 @@ class Layout:
         Raises:
             ValueError: If one is missing or there is one too many; the message names them.
         """
-        must_agree(state, self.names)
-        return {
+        must_agree(state, self.called)
+        out = {
             original: state[ours][..., None, None] if ours in self.flat else state[ours]
             for ours, original in self.names.items()
         }
+        for whole, parts in self.joined.items():
+            out[whole] = torch.cat([state[part] for part in parts])
+        return out
 
     def _squeezes(self, ours: str, tensor: Tensor) -> bool:
         return ours in self.flat and tensor.ndim == 4
@@ -108,7 +124,7 @@ def load_original(network: nn.Module, layout: Layout, state: Mapping[str, Tensor
     Raises:
         ValueError: If names or shapes differ, or a number is not finite; the message names them.
     """
-    fill(network, layout.to_ours(state), layout.names)
+    fill(network, layout.to_ours(state), layout.called)
 
 
 def fill(network: nn.Module, ours: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
