@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from roundview.camera import Cameras, rays
-from roundview.field.fit import FieldFitSettings, fit_field, mesh_from_field
+from roundview.field.fit import FieldFitSettings, fit_field, mesh_from_field, solid_grid
 from roundview.field.grid import GridSettings
 from roundview.field.radiance import RadianceSettings
 from roundview.field.render import Field
@@ -92,6 +92,25 @@ def test_fitted_field_has_all_levels_and_full_annealing() -> None:
     assert field.grid.active == GRID.levels
     assert field.anneal == 1.0
     assert not any(parameter.requires_grad for parameter in field.parameters())
+
+
+def test_blurring_a_grid_takes_bumps_away_and_moves_no_plane() -> None:
+    class Bumpy(SdfField):
+        """Solid under a plane, but for a ripple of two nodes' length."""
+
+        def solid(self, points: Tensor) -> Tensor:
+            x, y, _ = points.unbind(dim=1)
+            return 0.1 - y + 0.02 * torch.cos(x * (torch.pi * 20 / self.half_width))
+
+    field = Bumpy(SDF.field, rng()) if isinstance(SDF.field, SdfSettings) else None
+    assert field is not None
+    step = 2 * field.half_width / 40
+    rough, smooth = (solid_grid(field, resolution=41, blur=b * step) for b in (0.0, 1.5))
+    assert float((rough[1:] - rough[:-1]).abs().max()) > 0.03
+    inner = smooth[6:-6, 6:-6, 6:-6]
+    assert float((inner[1:] - inner[:-1]).abs().max()) < 1e-4
+    y = torch.linspace(-field.half_width, field.half_width, 41)[6:-6]
+    torch.testing.assert_close(inner[0, :, 0], 0.1 - y, atol=1e-4, rtol=0)
 
 
 class Notebook:

@@ -157,30 +157,64 @@ def mesh_from_field(
     surface: Callable[[Float[Tensor, "r r r"]], Mesh],
     *,
     resolution: int = 128,
+    blur: float = 0.0,
 ) -> Mesh:
     """Draw the surface of a field.
 
     Args:
-        field: A field; what it holds in cells that may never be sampled counts as empty.
+        field: A fitted field.
         surface: Draws the surface at level 0 of a grid over the field's cube:
             `lambda grid: mesh_from_density(grid, level=0.0, half_width=field.half_width)`.
         resolution: Nodes along each side of the grid.
+        blur: See `solid_grid`.
 
     Raises:
         ValueError: Whatever `surface` raises, such as for an empty field.
     """
+    return surface(solid_grid(field, resolution=resolution, blur=blur))
+
+
+@torch.no_grad()
+def solid_grid(field: Field, *, resolution: int, blur: float = 0.0) -> Float[Tensor, "r r r"]:
+    """Look up at the nodes of a grid how solid a field is: above 0 inside, as `Field.solid`.
+
+    Args:
+        field: What it holds in cells that may never be sampled counts as empty.
+        resolution: Nodes along each side of the field's cube.
+        blur: Deviation, world units, of a Gaussian filter over the grid: a distilled density is
+            rough at the size of its grid's cells, and so are its surfaces.
+
+    Returns:
+        Values on the CPU, indexed [x, y, z].
+    """
     axis = torch.linspace(-field.half_width, field.half_width, resolution)
+    step = 2 * field.half_width / (resolution - 1)
     planes = []
-    with torch.no_grad():
-        for x in axis.tolist():
-            flat = torch.cartesian_prod(torch.tensor([x]), axis, axis)
-            points = flat.to(field.occupancy.held.device)
-            value = field.solid(points)
-            # As far outside as a step of the grid: so much that the border is drawn within it.
-            empty = torch.full_like(value, -2 * field.half_width / (resolution - 1))
-            known = field.occupancy.contains(points)
-            planes.append(torch.where(known, value, torch.minimum(value, empty)))
-    return surface(torch.stack(planes).reshape((resolution,) * 3).cpu())
+    for x in axis.tolist():
+        flat = torch.cartesian_prod(torch.tensor([x]), axis, axis)
+        points = flat.to(field.occupancy.held.device)
+        value = field.solid(points)
+        # As far outside as a step of the grid: so much that the border is drawn within it.
+        empty = torch.full_like(value, -step)
+        known = field.occupancy.contains(points)
+        planes.append(torch.where(known, value, torch.minimum(value, empty)))
+    return _blurred(torch.stack(planes).reshape((resolution,) * 3).cpu(), blur / step)
+
+
+def _blurred(grid: Float[Tensor, "r r r"], deviation: float) -> Float[Tensor, "r r r"]:
+    """Blur along one axis after the other; the deviation is in steps."""
+    reach = math.ceil(3 * deviation)
+    if reach == 0:
+        return grid
+    weight = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / deviation).square()).to(grid)
+    weight = (weight / weight.sum())[None, None]
+    for _ in range(3):
+        # The last axis is blurred and becomes the first: after three turns all are in place.
+        rows = torch.nn.functional.pad(
+            grid.flatten(0, 1)[:, None], (reach, reach), mode="replicate"
+        )
+        grid = torch.nn.functional.conv1d(rows, weight)[:, 0].reshape(grid.shape).permute(2, 0, 1)
+    return grid.contiguous()
 
 
 class _Pixels:

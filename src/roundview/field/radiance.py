@@ -4,6 +4,7 @@ Mildenhall et al., "NeRF", 2020, on the grid of Müller et al., "Instant Neural 
 2022, with the density of Lin et al., "Magic3D", 2023, or Poole et al., "DreamFusion", 2022.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -95,8 +96,13 @@ class RadianceField(Field):
         return -torch.expm1(-self.density(points) * (self.step / self.half_width))
 
     def solid(self, points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
-        """Give the logarithm of the density over that at the surface: flatter than the density."""
-        return torch.log(self.density(points).clamp(min=1e-6) / self.level)
+        """Give the opacity of a step less that at the surface's density.
+
+        Between -1 and 1, unlike the density, so that a straight line between a node inside and one
+        outside crosses 0 near where the density has its level.
+        """
+        opaque = -math.expm1(-self.level * (self.step / self.half_width))
+        return self.presence(points) - opaque
 
     @property
     def level(self) -> float:

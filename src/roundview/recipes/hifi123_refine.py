@@ -20,8 +20,9 @@ from ..diffusion.guide import picture_gradient
 from ..diffusion.guide_loop import DistillSettings, Group, Guide, Rendered, distill
 from ..diffusion.guide_rgsd import Enhanced, draw_level, enhanced_state, fixed_view, rgsd_loss
 from ..diffusion.rgnv_views import EnhancingModels, inverse_depth, prepared
+from ..field.fit import solid_grid
 from ..field.radiance import RadianceField
-from ..field.tets import marching_tets, tets_from_density
+from ..field.tets import marching_tets, tet_grid
 from ..mesh import Mesh
 from ..models import Kept, Report, StageRunner
 from ..surface.antialias import antialiased, edges_of, find_crossings
@@ -114,7 +115,7 @@ class Surface:
 
 
 def tetrahedral_surface(
-    field: RadianceField, *, resolution: int, faces: int, smoothing: int
+    field: RadianceField, *, resolution: int, faces: int, smoothing: int, blur: float = 0.0
 ) -> Mesh:
     """Cut the surface out of a field by DMTet's marching tetrahedra, and clean it.
 
@@ -123,20 +124,19 @@ def tetrahedral_surface(
         resolution: Cells along a side of the grid (128 in threestudio).
         faces: Triangles.
         smoothing: Rounds of `smooth`.
+        blur: See `solid_grid`.
 
     Raises:
         ValueError: If nothing in the field is solid.
     """
-
-    def density(points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
-        value = field.density(points)
-        # What was never sampled was never taught anything.
-        return torch.where(field.occupancy.contains(points), value, torch.zeros_like(value))
-
-    sdf, grid = tets_from_density(
-        density, field.level, resolution=resolution, half_width=field.half_width
-    )
-    vertices, triangles = marching_tets(sdf, grid.positions, grid.tets)
+    grid = tet_grid(resolution, half_width=field.half_width)
+    sdf = -solid_grid(field, resolution=resolution + 1, blur=blur)
+    if not bool((sdf < 0).any()):
+        raise ValueError(f"nothing to mesh: the field nowhere reaches the level {field.level:.3g}")
+    rim = torch.ones_like(sdf, dtype=torch.bool)
+    rim[1:-1, 1:-1, 1:-1] = False
+    closed = torch.where(rim, sdf.clamp(min=grid.step), sdf)
+    vertices, triangles = marching_tets(closed.flatten(), grid.positions, grid.tets)
     plain = Mesh(vertices.float().contiguous(), triangles.contiguous())
     return clean_mesh(plain, Cleaning(faces=faces, exact=True, smoothing=smoothing))
 

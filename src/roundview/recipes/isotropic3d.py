@@ -5,7 +5,7 @@ multi-view diffusion model is told an image embedding and four cameras; score di
 field that it likes to see. No rendering is ever compared with the photograph's pixels, and the
 texture has none of them. Differs from the paper: a small model of our own stands for its model
 unless its checkpoint is given; runs are shorter, and renderings smaller. Where the paper and its
-released code differ, `EPS_SDS` and the defaults follow one each.
+released code differ, `as_in_paper` and the defaults follow one each.
 """
 
 from collections.abc import Sequence
