@@ -24,7 +24,7 @@ async function open(options = {}) {
   const page = await context.newPage();
   page.on("pageerror", (error) => trouble.push(`error: ${error.message}`));
   page.on("console", (line) => {
-    if (line.type() === "error" && !/status of 4\d\d/.test(line.text())) trouble.push(`console: ${line.text()}`);
+    if (line.type() === "error" && !/status of 4\d\d|ERR_FAILED/.test(line.text())) trouble.push(`console: ${line.text()}`);
   });
   page.on("request", (request) => {
     const url = request.url();
@@ -227,7 +227,12 @@ const journeys = {
     await page.waitForSelector("#stages progress");
     await page.reload();
     await page.waitForSelector("#stages progress");
+    await page.route("**/events", (route) => route.abort());
+    await page.reload();
+    await page.waitForFunction(() => /does not answer.*goes on by itself/.test(document.querySelector("#alert").textContent));
+    await page.unroute("**/events");
     await page.waitForSelector("#result:not([hidden])");
+    claim(await page.isHidden("#alert"), "the page goes on when the server is back");
     await page.goBack();
     await page.waitForSelector("#compose:not([hidden])");
   },
