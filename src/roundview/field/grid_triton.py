@@ -6,7 +6,7 @@ rows first, and each row is then summed in the order of the points.
 """
 
 # Triton infers the types of kernels, takes arrays one by one, and writes constants in capitals.
-# ruff: noqa: ANN001, ANN201, ANN202, N803, PLR0913
+# ruff: noqa: ANN001, ANN201, N803, PLR0913
 
 import functools
 
@@ -16,10 +16,10 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
+from .corners_triton import cell_of, pull_of, row_of, shares_of, signed, steepness, weight_of
 from .grid import GridLayout
 from .jit_triton import jit, launch
 
-_PRIME_Y, _PRIME_Z = tl.constexpr(2654435761), tl.constexpr(805459861)
 # Chosen by us without a GPU at hand, to be tuned.
 _POINTS, _ROWS = 128, 64
 
@@ -191,13 +191,13 @@ def encode_kernel(
     p = (tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)).to(tl.int64)
     level = tl.program_id(1)
     here = p < count
-    low, share = _cell(points, scales, p, level, here)
-    along = _pull(points, pull, scales, p, level, here, PULLED)
+    low, share = cell_of(points, scales, p, level, here)
+    along = pull_of(points, pull, scales, p, level, here, PULLED)
     for k in tl.static_range(F):
         total = tl.zeros((BLOCK,), tl.float32)
         for corner in tl.static_range(8):
-            weight = _weight(share, along, corner, PULLED)
-            at = _row(low, sides, firsts, level, corner)
+            weight = weight_of(share, along, corner, PULLED)
+            at = row_of(low, sides, firsts, level, corner)
             total += weight * tl.load(table + at * F + k, mask=here, other=0.0)
         tl.store(out + p * width + level * F + k, total, mask=here)
 
@@ -233,11 +233,11 @@ def corner_kernel(
     """
     p = (tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)).to(tl.int64)
     here = p < count
-    low, share = _cell(points, scales, p, level, here)
-    along = _pull(points, pull, scales, p, level, here, PULLED)
+    low, share = cell_of(points, scales, p, level, here)
+    along = pull_of(points, pull, scales, p, level, here, PULLED)
     for corner in tl.static_range(8):
-        tl.store(rows + p * 8 + corner, _row(low, sides, firsts, level, corner), mask=here)
-        tl.store(weights + p * 8 + corner, _weight(share, along, corner, PULLED), mask=here)
+        tl.store(rows + p * 8 + corner, row_of(low, sides, firsts, level, corner), mask=here)
+        tl.store(weights + p * 8 + corner, weight_of(share, along, corner, PULLED), mask=here)
 
 
 @jit
@@ -309,113 +309,19 @@ def slope_kernel(
     on_z = tl.zeros((BLOCK,), tl.float32)
     level = tl.program_id(0) * 0
     while level < active:
-        low, share = _cell(points, scales, p, level, here)
-        steep = _steep(points, scales, p, level, here)
+        low, share = cell_of(points, scales, p, level, here)
+        steep = steepness(points, scales, p, level, here)
         for corner in tl.static_range(8):
-            at = _row(low, sides, firsts, level, corner)
+            at = row_of(low, sides, firsts, level, corner)
             value = tl.zeros((BLOCK,), tl.float32)
             for k in tl.static_range(F):
                 up = tl.load(upstream + p * width + level * F + k, mask=here, other=0.0)
                 value += up * tl.load(table + at * F + k, mask=here, other=0.0)
-            wx, wy, wz = _shares(share, corner)
-            on_x += _signed(value, corner % 2) * wy * wz * steep[0]
-            on_y += _signed(value, corner // 2 % 2) * wx * wz * steep[1]
-            on_z += _signed(value, corner // 4) * wx * wy * steep[2]
+            wx, wy, wz = shares_of(share, corner)
+            on_x += signed(value, corner % 2) * wy * wz * steep[0]
+            on_y += signed(value, corner // 2 % 2) * wx * wz * steep[1]
+            on_z += signed(value, corner // 4) * wx * wy * steep[2]
         level += 1
     tl.store(out + 3 * p, on_x, mask=here)
     tl.store(out + 3 * p + 1, on_y, mask=here)
     tl.store(out + 3 * p + 2, on_z, mask=here)
-
-
-@jit
-def _cell(points, scales, p, level, here):
-    """Lowest node of the cell that points lie in, and how near they are to the opposite one."""
-    scale = tl.load(scales + level)
-    x = _placed(tl.load(points + 3 * p, mask=here, other=0.0), scale)
-    y = _placed(tl.load(points + 3 * p + 1, mask=here, other=0.0), scale)
-    z = _placed(tl.load(points + 3 * p + 2, mask=here, other=0.0), scale)
-    low_x, low_y, low_z = tl.floor(x), tl.floor(y), tl.floor(z)
-    low = low_x.to(tl.int64), low_y.to(tl.int64), low_z.to(tl.int64)
-    return low, (x - low_x, y - low_y, z - low_z)
-
-
-@jit
-def _placed(value, scale):
-    return tl.minimum(tl.maximum(value, 0.0), 1.0) * scale + 0.5
-
-
-@jit
-def _steep(points, scales, p, level, here):
-    """How fast the place in the grid grows with the point: not at all beyond the border."""
-    scale = tl.load(scales + level)
-    x = tl.load(points + 3 * p, mask=here, other=0.0)
-    y = tl.load(points + 3 * p + 1, mask=here, other=0.0)
-    z = tl.load(points + 3 * p + 2, mask=here, other=0.0)
-    return (
-        tl.where((x >= 0.0) & (x <= 1.0), scale, 0.0),
-        tl.where((y >= 0.0) & (y <= 1.0), scale, 0.0),
-        tl.where((z >= 0.0) & (z <= 1.0), scale, 0.0),
-    )
-
-
-@jit
-def _pull(points, pull, scales, p, level, here, PULLED: tl.constexpr):
-    """How far the places in the grid are pulled, in cells; 0 if they are not."""
-    if PULLED:
-        steep = _steep(points, scales, p, level, here)
-        x = steep[0] * tl.load(pull + 3 * p, mask=here, other=0.0)
-        y = steep[1] * tl.load(pull + 3 * p + 1, mask=here, other=0.0)
-        z = steep[2] * tl.load(pull + 3 * p + 2, mask=here, other=0.0)
-        result = x, y, z
-    else:
-        zero = p.to(tl.float32) * 0.0
-        result = zero, zero, zero
-    return result
-
-
-@jit
-def _row(low, sides, firsts, level, CORNER: tl.constexpr):
-    """Row of a corner in the table: in order where all nodes of the level fit, else by the hash."""
-    side = tl.load(sides + level)
-    first = tl.load(firsts + level)
-    rows = tl.load(firsts + level + 1) - first
-    x = low[0] + CORNER % 2
-    y = low[1] + CORNER // 2 % 2
-    z = low[2] + CORNER // 4
-    ordered = (x + side * (y + side * z)) % rows
-    # A hashed level is full and has a power of two of rows, so the higher bits do not count.
-    hashed = (x ^ (y * _PRIME_Y) ^ (z * _PRIME_Z)) & (rows - 1)
-    return first + tl.where(side * side * side <= rows, ordered, hashed)
-
-
-@jit
-def _weight(share, along, CORNER: tl.constexpr, PULLED: tl.constexpr):
-    """Weight of a corner, or how it changes when the point is pulled."""
-    wx, wy, wz = _shares(share, CORNER)
-    if PULLED:
-        result = _signed(along[0], CORNER % 2) * wy * wz
-        result += _signed(along[1], CORNER // 2 % 2) * wx * wz
-        result += _signed(along[2], CORNER // 4) * wx * wy
-    else:
-        result = wx * wy * wz
-    return result
-
-
-@jit
-def _shares(share, CORNER: tl.constexpr):
-    """Weights of a corner along the three axes."""
-    return (
-        _share(share[0], CORNER % 2),
-        _share(share[1], CORNER // 2 % 2),
-        _share(share[2], CORNER // 4),
-    )
-
-
-@jit
-def _share(share, UPPER: tl.constexpr):
-    return share if UPPER else 1.0 - share
-
-
-@jit
-def _signed(value, UPPER: tl.constexpr):
-    return value if UPPER else -value
