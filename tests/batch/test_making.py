@@ -69,7 +69,7 @@ def test_a_try_that_failed_goes_on_to_the_same_bytes(task: Task) -> None:
 def test_photos_at_fault_fail_for_good(tmp_path: Path) -> None:
     ended = work(KnowingOrbit(block()))(Task(tmp_path / "missing.png", tmp_path / "out"))
     assert ended.final
-    assert "no such file" in ended.error
+    assert ended.error == "there is no such file"
     assert not (tmp_path / "out").exists()
 
 

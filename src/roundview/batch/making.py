@@ -103,5 +103,7 @@ class Making:
             seconds = time.perf_counter() - begin
             # The same photo is refused for the same reason again; anything else may pass.
             final = isinstance(error, ValueError)
-            return Ended(task, one_line(error), seconds, final=final)
+            # Reasons stand beside the photo's path and need not say it again.
+            reason = one_line(error).removeprefix(f"{task.photo}: ")
+            return Ended(task, reason, seconds, final=final)
         return Ended(task, seconds=time.perf_counter() - begin, kept=kept)
