@@ -9,7 +9,7 @@ import typer
 def export(
     asset: Annotated[
         Path,
-        typer.Argument(help="GLB, OBJ, PLY, STL, 3MF, .splat, .spz, or a folder made by `make`."),
+        typer.Argument(help="GLB, OBJ, PLY, STL, 3MF, USDZ, .splat, .spz, or what `make` wrote."),
     ],
     output: Annotated[
         Path,

@@ -14,6 +14,7 @@ from .stl import load_stl, save_stl
 from .three_mf import save_3mf
 from .three_mf_read import load_3mf
 from .usdz import save_usdz
+from .usdz_read import load_usdz
 from .web_splat import load_splat, save_splat
 
 MESH_SUFFIXES = (".glb", ".obj", ".ply", ".stl", ".3mf", ".usdz")
@@ -26,7 +27,7 @@ _SIZED = (".stl", ".3mf", ".usdz")
 
 
 def load_any(path: Path | str) -> Mesh | Gaussians:
-    """Read a mesh (.glb, .obj, .ply, .stl, .3mf) or Gaussians (.ply, .splat, .spz).
+    """Read a mesh (.glb, .obj, .ply, .stl, .3mf, .usdz) or Gaussians (.ply, .splat, .spz).
 
     Raises:
         ValueError: If the file cannot be read or is of another kind.
@@ -36,7 +37,7 @@ def load_any(path: Path | str) -> Mesh | Gaussians:
     if suffix == ".ply" and is_splats(path):
         return load_splats(path)
     readers = {".glb": load_glb, ".obj": load_obj, ".ply": load_ply, ".stl": load_stl}
-    readers |= {".3mf": load_3mf, ".splat": load_splat, ".spz": load_spz}
+    readers |= {".3mf": load_3mf, ".usdz": load_usdz, ".splat": load_splat, ".spz": load_spz}
     if suffix not in readers:
         raise ValueError(f"{path} is not a {_listed([*readers])} file")
     return readers[suffix](path)

@@ -30,7 +30,7 @@ require(folder).validateBytes(data, {uri: file, maxIssues: 100}).then(
 
 
 def inspect(path: Path | str) -> Json:
-    """Describe a GLB, OBJ, PLY, STL, 3MF, .splat or .spz file.
+    """Describe a GLB, OBJ, PLY, STL, 3MF, USDZ, .splat or .spz file.
 
     Returns:
         For a mesh: format, faces, vertices, watertight, shells, degenerate_faces,
@@ -67,7 +67,7 @@ def inspect(path: Path | str) -> Json:
 
 
 def load_mesh(path: Path | str) -> Mesh:
-    """Read a mesh from a GLB, OBJ, PLY, STL or 3MF file.
+    """Read a mesh from a GLB, OBJ, PLY, STL, 3MF or USDZ file.
 
     Raises:
         ValueError: If the file cannot be read or holds no mesh.

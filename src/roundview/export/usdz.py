@@ -32,7 +32,7 @@ def save_usdz(mesh: Mesh, path: Path | str, *, meters_per_unit: float = 1.0) -> 
         ValueError: If usd-core is not installed, the mesh is empty or not finite, or
             meters_per_unit is not positive.
     """
-    pxr = _pxr()
+    pxr = load_pxr()
     if not len(mesh.faces):
         raise ValueError("a mesh without faces cannot be written as USDZ")
     if not bool(mesh.vertices.isfinite().all()):
@@ -130,8 +130,12 @@ def _shader(pxr: Untyped, stage: Untyped, name: str, kind: str) -> Untyped:
     return shader
 
 
-def _pxr() -> Untyped:
-    """Import Pixar's library, module by module, as it does not do so itself."""
+def load_pxr() -> Untyped:
+    """Import Pixar's library, module by module, as it does not do so itself.
+
+    Raises:
+        ValueError: If it is not installed.
+    """
     try:
         for name in ("Kind", "Sdf", "Usd", "UsdGeom", "UsdShade", "UsdUtils", "Vt"):
             importlib.import_module(f"pxr.{name}")
