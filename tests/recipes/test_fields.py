@@ -29,9 +29,11 @@ class Named(PlainStages):
         return super().long(name, work)
 
 
-@pytest.mark.parametrize(("surface", "through"), [("splat", "mesh"), ("sdf", "field")])
+@pytest.mark.parametrize(
+    ("surface", "through"), [("splat", "mesh"), ("sdf", "field"), ("discs", "field")]
+)
 def test_a_cloud_becomes_a_mesh_by_the_surface_asked_for(
-    surface: Literal["splat", "sdf"], through: str
+    surface: Literal["splat", "sdf", "discs"], through: str
 ) -> None:
     rng = torch.Generator().manual_seed(0)
     views = render_mesh(block(0.6, 1.0, 0.5), all_round(48, count=24))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..camera import Cameras
     from ..views import Views
 
-AssetFile = Annotated[Path, typer.Argument(help="GLB, OBJ, PLY, STL, 3MF, .splat or .spz.")]
+AssetFile = Annotated[Path, typer.Argument(help="GLB, OBJ, PLY, STL, 3MF, USDZ, .splat or .spz.")]
 
 
 def fit(  # noqa: PLR0913  typer reads the options from the signature
@@ -44,7 +44,7 @@ def fit(  # noqa: PLR0913  typer reads the options from the signature
     ],
     output: Output,
     fit: Annotated[
-        str, typer.Option(help="What the mesh comes from: splat, sdf, radiance.")
+        str, typer.Option(help="What the mesh comes from: splat, sdf, radiance, discs.")
     ] = "splat",
     quality: QualityOption = Quality.standard,
     texture_size: TextureSize = 1024,

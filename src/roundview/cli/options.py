@@ -65,7 +65,7 @@ def check_recipe(recipe: str) -> None:
         raise ValueError(f"--recipe {recipe!r} is unknown; there are: {', '.join(RECIPES)}")
 
 
-FITS = ("splat", "sdf", "radiance")
+FITS = ("splat", "sdf", "radiance", "discs")
 
 
 def check_fit(fit: str) -> None:

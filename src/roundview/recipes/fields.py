@@ -1,4 +1,4 @@
-"""A mesh by way of a field: what `--fit sdf` and `--fit radiance` do in any recipe."""
+"""A mesh by way of a field: what `--fit sdf`, `radiance` and `discs` do in any recipe."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -17,6 +17,7 @@ from ..surface.isosurface import mesh_from_density
 from ..surface.outline import filled_outline
 from ..surface.watertight import watertight_mesh
 from ..views import Views
+from .discs import fused_discs
 from .surfacing import (
     Fusion,
     Meshing,
@@ -26,9 +27,10 @@ from .surfacing import (
     fused_mesh,
 )
 
-Surface: TypeAlias = Literal["splat", "sdf", "radiance"]
+Surface: TypeAlias = Literal["splat", "sdf", "radiance", "discs"]
 """What a mesh comes from: the fused depth of the fitted cloud, a signed distance field, whose
-surface is smoother and slower to come by, or a radiance field, for comparison."""
+surface is smoother and slower to come by, a radiance field, for comparison, or a cloud of discs,
+which lie in their surface (see `discs.py`)."""
 
 
 @dataclass(frozen=True)
@@ -98,15 +100,18 @@ def mesh_of_field(
         views: That agree with one another.
         rng: Of the fit.
         photo: Whose outline the mesh is to fill, if there is one.
-        surface: "sdf" or "radiance".
+        surface: "sdf", "radiance" or "discs".
         steps: Of the fit.
         meshing: Resolution, faces, smoothing, and whether to close the mesh.
         report: Called with the fraction done.
-        kept: Where the fit keeps its state, to go on from after an interruption.
+        kept: Where the fit of a field keeps its state, to go on from after an interruption.
 
     Raises:
         ValueError: If the field stays empty.
     """
+    if surface == "discs":
+        raw = fused_discs(views, rng, photo=photo, steps=steps, meshing=meshing, report=report)
+        return _finished(raw, meshing)
     signed = surface == "sdf"
     settings = SDF_FIT if signed else RADIANCE_FIT
     field = fit_field(views, steps=steps, rng=rng, settings=settings, report=report, kept=kept)
@@ -124,6 +129,10 @@ def mesh_of_field(
         with torch.no_grad():
             sides = field.render(all_round(128), normals=False)
         raw = fused_mesh(sides, photo, meshing, Fusion(), resolution=128)
+    return _finished(raw, meshing)
+
+
+def _finished(raw: Mesh, meshing: Meshing) -> Mesh:
     if meshing.watertight:
         raw = watertight_mesh(raw, resolution=meshing.resolution)
     return clean_mesh(raw, Cleaning(faces=meshing.faces, exact=True, smoothing=meshing.smoothing))
