@@ -18,8 +18,10 @@ from torch import Tensor
 from .jit_triton import jit, launch
 
 _TINY = tl.constexpr(1e-9)
-# Chosen by us without a GPU at hand, to be tuned.
-_RAYS = 64
+# Chosen by us without a GPU at hand, to be tuned. The loops of a program go on until all its rays
+# are done: one warp waits for no other.
+_RAYS = 32
+_WARPS = 1
 
 
 def march(
@@ -53,6 +55,7 @@ def march(
         *sizes,
         WRITE=False,
         BLOCK=_RAYS,
+        num_warps=_WARPS,
     )
     first = found.cumsum(0)
     # The one moment at which the processor waits for the GPU.
@@ -72,6 +75,7 @@ def march(
         *sizes,
         WRITE=True,
         BLOCK=_RAYS,
+        num_warps=_WARPS,
     )
     return distance, ray, first
 
@@ -96,6 +100,7 @@ def composite(
         channels,
         C=triton.next_power_of_2(channels),
         BLOCK=_RAYS,
+        num_warps=_WARPS,
     )
     return out, weight
 
@@ -126,6 +131,7 @@ def composite_back(
         channels,
         C=triton.next_power_of_2(channels),
         BLOCK=_RAYS,
+        num_warps=_WARPS,
     )
     return on_alpha, on_values
 
