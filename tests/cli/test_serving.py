@@ -5,7 +5,7 @@ import pytest
 import typer
 
 from roundview import cli
-from roundview.cli.serving import check_token, listening, serve
+from roundview.cli.serving import check_token, listening, serve, warming
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +43,16 @@ def test_bad_places_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "is a file" in capsys.readouterr().err
     with pytest.raises(ValueError, match="no address of this machine"):
         listening("host.invalid", 0)
+
+
+def test_kernels_are_compiled_beside_a_server_and_no_longer_than_it_lives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ROUNDVIEW_TOKEN", "a-long-enough-token")
+    with warming() as process:
+        assert process.poll() is None
+        assert "warmup" in list(map(str, process.args))  # pyright: ignore[reportArgumentType]  a list
+    assert process.returncode != 0, "it was ended"
 
 
 def test_a_free_port_can_be_had() -> None:

@@ -1,7 +1,11 @@
 """`roundview serve`: the web page and the HTTP API."""
 
 import contextlib
+import os
 import socket
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -87,6 +91,30 @@ def listening(host: str, port: int) -> socket.socket:
     return listener
 
 
+@contextlib.contextmanager
+def warming() -> Iterator["subprocess.Popen[bytes]"]:
+    """Compile the CPU kernels beside a server while its first user looks for a photo.
+
+    Half a minute of one core after an installation, five seconds when they are there already. The
+    process ends with this one, however that goes: see `serve.child`.
+    """
+    hidden = {key: value for key, value in os.environ.items() if key != "ROUNDVIEW_TOKEN"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "roundview.serve.child", "warmup"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=hidden,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait()
+
+
 def _run(app: object, listener: socket.socket, token: str | None) -> None:
     import uvicorn  # noqa: PLC0415
 
@@ -104,5 +132,5 @@ def _run(app: object, listener: socket.socket, token: str | None) -> None:
         timeout_graceful_shutdown=2,
     )
     # Ctrl-C is how a server is stopped: no error.
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt), warming():
         uvicorn.Server(config).run(sockets=[listener])
