@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -31,6 +32,17 @@ from roundview.pipeline import Job, make_into
 from roundview.recipes.im3d import Im3dModels
 from roundview.segment import PhotoMatte
 from roundview.train.loop import LoopSettings, train
+
+# What `make` imports on its way; the server of forks does it once, not every run that is killed.
+for _late in (
+    *("numba", "PIL.PngImagePlugin", "imageio_ffmpeg", "safetensors.torch", "scipy.sparse.csgraph"),
+    *("skimage.measure", "torch._dynamo", "roundview.splat.step_numba"),
+    *("roundview.splat.adam_numba", "roundview.splat.render_numba"),
+    *("roundview.surface.charts_numba", "roundview.surface.decimate_numba"),
+    *("roundview.surface.isosurface_numba", "roundview.surface.packing_numba"),
+    *("roundview.surface.raster_numba", "roundview.surface.texture_numba"),
+):
+    import_module(_late)
 
 TINIEST = replace(
     TINY, fit_steps=30, redraw_after=(15,), mesh_resolution=32, faces=300, texture_size=64
