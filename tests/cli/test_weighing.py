@@ -74,6 +74,22 @@ def test_a_checkpoint_is_imported_with_a_card(
     assert "a video UNet has a vector" in capsys.readouterr().err
 
 
+def test_a_damaged_checkpoint_is_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"state_dict": zero123_state(tower=False)}, tmp_path / "x.ckpt")
+    whole = (tmp_path / "x.ckpt").read_bytes()
+    (tmp_path / "x.ckpt").write_bytes(whole[: len(whole) // 2])
+    out = tmp_path / "out"
+    args = ["weights", "import", str(tmp_path / "x.ckpt"), "--kind", "zero123", "-o", str(out)]
+    assert run(args) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "is no whole checkpoint" in told.err
+    assert len(told.err.strip().splitlines()) == 1
+    assert not out.exists()
+
+
 def test_public_checkpoints_are_listed_with_licence_and_memory(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

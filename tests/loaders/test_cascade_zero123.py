@@ -13,12 +13,20 @@ from roundview.diffusion.known_views import SmallViewModel
 from roundview.diffusion.zero123_views import Zero123Views
 from roundview.importing import import_checkpoint
 from roundview.loaders import Loaded, Wanted
-from roundview.loaders.cascade_zero123 import load_cascade_zero123
+from roundview.loaders.cascade_zero123 import (
+    asked_of_zero123,
+    load_cascade_zero123,
+    zero123_views,
+)
+from roundview.loaders.memory import room_for
+from roundview.memory import GB, MemoryPlan, Room
 from roundview.models import PlainStages
 from roundview.recipes.cascade_zero123 import DRAFT, novel_views
 from roundview.stages import seeded
 from roundview.views import Views
-from roundview.weights import Card, card, load_tensors, save_card, save_weights
+from roundview.weights import Card, card, load_tensors, named, save_card, save_weights
+
+CPU = torch.device("cpu")
 
 
 def own_refiner(folder: Path) -> str:
@@ -82,6 +90,25 @@ def test_imported_checkpoints_draw_as_base_and_refiner(tmp_path: Path) -> None:
     assert loaded.models.refiner.options.size_px == 16
     assert isinstance(loaded.models.guide(loaded.models.base, front()), Zero123Guide)
     assert drawn(loaded).rgb.shape == (1, 16, 16, 3)
+
+
+def test_base_and_refiner_share_the_memory(tmp_path: Path) -> None:
+    imported(tmp_path, "first")
+    imported(tmp_path, "second", known_views=5)
+    wanted = Wanted(str(tmp_path / "weights"), use_matte=False, photo_elevation_deg=10.0)
+    one = room_for([asked_of_zero123(named(f"{tmp_path}/weights/first.json")[0])], CPU, 1.0)
+    # Enough for one of them, too little for both.
+    limit = 1.2 * one.plan.peak_bytes / GB
+    with pytest.raises(ValueError, match=r"is not enough: at least .* by (first|second): net "):
+        load_cascade_zero123(replace(wanted, memory_gb=limit))
+
+
+def test_where_it_is_narrow_fewer_views_are_drawn_at_a_time(tmp_path: Path) -> None:
+    imported(tmp_path, "first")
+    (card,) = named(str(tmp_path / "weights"))
+    plan = MemoryPlan(decoded_at_once=1)
+    assert zero123_views(card, Room(plan, CPU)).options.together == 1
+    assert zero123_views(card, Room(MemoryPlan(), CPU)).options.together == 2
 
 
 def test_a_base_without_a_refiner_is_used_twice_and_said_to_be(

@@ -1,11 +1,12 @@
 """Isotropic3D's models are built as their cards say."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from checkpoints_tiny import isotropic3d_state
 from torch import Tensor
 
 from roundview.diffusion.checkpoints.autoencoder import AutoencoderShape
@@ -14,10 +15,11 @@ from roundview.diffusion.clip import ClipShape, ClipTower
 from roundview.diffusion.ldm_autoencoder import LdmAutoencoder
 from roundview.diffusion.ldm_unet import LdmUNet
 from roundview.diffusion.small_shapes import small_multiview_shape
+from roundview.importing import import_checkpoint
 from roundview.loaders import Wanted
 from roundview.loaders.isotropic3d import load_isotropic3d
 from roundview.recipes.isotropic3d import PUBLIC_CAMERAS, SMALL_CAMERAS
-from roundview.weights import Card, WeightsMissing, save_weights
+from roundview.weights import Card, WeightsMissing, save_card, save_weights
 
 
 def save(
@@ -65,6 +67,20 @@ def test_a_published_checkpoint_takes_its_place(tmp_path: Path) -> None:
     assert loaded.models.cameras == PUBLIC_CAMERAS
     assert loaded.models.multiview.settings.guidance == 10
     assert not loaded.models.multiview.autoencoder.alpha
+
+
+def test_the_authors_own_file_is_read(tmp_path: Path) -> None:
+    # Its text tower lost its blocks, so that no words can be told.
+    torch.save({"state_dict": isotropic3d_state()}, tmp_path / "iso.ckpt")
+    card = import_checkpoint(tmp_path / "iso.ckpt", "isotropic3d", tmp_path / "weights")
+    options = {"size_px": 64, "latent_px": 8}
+    save_card(replace(card, settings={**card.settings, "options": options}))
+    wanted = Wanted(str(tmp_path / "weights"), use_matte=False, photo_elevation_deg=5.0)
+    loaded = load_isotropic3d(wanted)
+    settings = loaded.models.multiview.settings
+    assert (settings.size_px, settings.latent_px, settings.guidance) == (64, 8, 10.0)
+    with pytest.raises(ValueError, match=r"--memory-gb 0\.001 is not enough"):
+        load_isotropic3d(replace(wanted, memory_gb=0.001))
 
 
 def test_what_is_not_installed_is_named(tmp_path: Path) -> None:

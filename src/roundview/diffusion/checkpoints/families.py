@@ -18,7 +18,7 @@ from ..zero123 import Zero123Net
 from ..zero123plus import Ramp
 from .autoencoder import AutoencoderShape, autoencoder_shape_from_state
 from .dpt import DptShape
-from .layout import Layout, load_original, under
+from .layout import Layout, load_original, must_agree, under
 from .unet import UNetShape, shape_from_state
 
 Settings = dict[str, Any]
@@ -70,10 +70,12 @@ def read_networks(
         Networks and their sizes, by name.
 
     Raises:
-        ValueError: If the kind is unknown, a network is missing, or names or shapes differ.
+        ValueError: If the kind is unknown, a network is missing, names or shapes differ, or a
+            tensor belongs to no network and is none of `LEFT_OUT`.
     """
     networks: dict[str, nn.Module] = {}
     sizes: dict[str, Settings] = {}
+    used: set[str] = set()
     for part in family(kind):
         prefix, found = part.taken(state)
         if not found:
@@ -88,6 +90,11 @@ def read_networks(
             network = part.build(sizes[part.name])
         load_original(network, layout_of_network(network), found)
         networks[part.name] = network
+        used |= {prefix + name for name in found}
+    # Of a single network's kind the file may be of anything that has it.
+    unknown = [n for n in state if n not in used and not n.startswith(LEFT_OUT)]
+    if unknown and len(family(kind)) > 1:
+        must_agree(dict.fromkeys(unknown, torch.empty(0)), (), f"the {kind} checkpoint")
     return networks, sizes
 
 
@@ -269,6 +276,14 @@ _MULTIVIEW = (
     _tower_at("cond_stage_model.model.visual."),
     _text_at("cond_stage_model.model."),
 )
+LEFT_OUT = (
+    # Schedules and what training needed.
+    *("betas", "alphas_cumprod", "sqrt_", "log_one_minus_", "posterior_", "lvlb_weights"),
+    *("logvar", "scale_factor", "model_ema.", "first_stage_model.loss.", "denoiser."),
+    # Conditioners' other networks: texts where none are told, aesthetics, depth.
+    *("cond_stage_model.", "clip_model.", "conditioner.embedders.", "depth_model."),
+)
+"""Beginnings of the names in a checkpoint that no network here needs."""
 FAMILIES: dict[str, tuple[Network, ...]] = {
     "zero123": (
         Network(
@@ -336,4 +351,4 @@ FAMILIES: dict[str, tuple[Network, ...]] = {
     "autoencoder": (_autoencoder_at("autoencoder", "first_stage_model.", "", "vae_model."),),
     "clip": (_tower_at("visual.", ""),),
 }
-"""The networks of each kind of checkpoint. Schedules and estimators of depth are left out."""
+"""The networks of each kind of checkpoint; see also `LEFT_OUT`."""
