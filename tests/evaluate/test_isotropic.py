@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 import torch
 from distilling_tiny import FIELD, KnowsTheBall
 from fakes import KnowingOrbit, block
@@ -16,6 +17,7 @@ from roundview.evaluate.isotropic import (
     FIGURE_8,
     SettingsMeasure,
     likeness_marks,
+    load_settings_measure,
     pictures,
     small_preset,
 )
@@ -72,6 +74,15 @@ def test_guides_see_four_views_at_equal_turns() -> None:
     drawn = run.cameras.draw(4, Generator().manual_seed(0), step=0)
     turns = (drawn.azimuth_deg - drawn.azimuth_deg[0]) % 360
     torch.testing.assert_close(turns, torch.tensor([0.0, 90.0, 180.0, 270.0]), atol=1e-3, rtol=0)
+
+
+def test_runs_are_a_quarter_of_the_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Loaded(None, (), "views")
+    monkeypatch.setattr("roundview.evaluate.isotropic.load_cascade_zero123", lambda _: known)
+    loaded = load_settings_measure(measure().candidate, PROTOCOL)
+    assert loaded.views is known
+    assert loaded.preset.distilling.steps == DRAFT.steps // 4
+    assert loaded.facts()["views"] == "views"
 
 
 def test_a_field_is_marked_from_where_the_truth_is_seen() -> None:

@@ -126,16 +126,15 @@ class SettingsMeasure:
         return settings_ablation(front, guides, self.candidate.seed, self.preset, stage=stages)
 
 
-def load_settings_measure(
-    candidate: Candidate, protocol: NvsProtocol, *, steps: int = 300
-) -> SettingsMeasure:
+def load_settings_measure(candidate: Candidate, protocol: NvsProtocol) -> SettingsMeasure:
     """Load the guide that sees the photograph beside Isotropic3D's models.
 
+    Each distillation has a quarter of the recipe's steps: 625 at "standard", where threestudio has
+    600 from Zero-1-to-3, and 100 in a draft.
+
     Args:
-        candidate: Isotropic3D's models.
+        candidate: Isotropic3D's models and settings.
         protocol: Views.
-        steps: Of each distillation: threestudio's are 600; half of them is ours, for four fields an
-            object take as long as the steps are many.
 
     Raises:
         WeightsMissing: If the view model is not installed.
@@ -143,7 +142,7 @@ def load_settings_measure(
     views = load_cascade_zero123(
         Wanted(use_matte=False, photo_elevation_deg=protocol.elevation_deg)
     )
-    preset = small_preset(steps, candidate.loaded.models.cameras)
+    preset = small_preset(candidate.settings.steps // 4, candidate.loaded.models.cameras)
     return SettingsMeasure(candidate, views, preset, protocol)
 
 
