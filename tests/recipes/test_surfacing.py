@@ -155,6 +155,7 @@ def test_sharp_views_have_the_outlines_of_the_views(size_hw: tuple[int, int]) ->
     h, w = seen.cameras.size_hw
     assert min(h, w) == 256
     assert w / h == pytest.approx(size_hw[1] / size_hw[0], rel=0.01)
+    assert max(h, w) <= 512
     assert len(seen) > 8
     assert seen.depth is not None
     own = seen[[-3, -2, -1]]

@@ -307,16 +307,19 @@ def sharp_views(
         draw: Renders the cloud, with depth; sizes are even.
 
     Returns:
-        Views with depth, those from all round first, whose shorter side is 256 pixels. Of the given
-        outlines only what lies within two pixels of the cloud's is taken: one mask that has a hole
-        or lacks a limb must not cut it off, for the hull forgives none.
+        Views with depth, those from all round first, whose shorter side is 256 pixels, or less if
+        the longer one would be over 512. Of the given outlines only what lies within two pixels of
+        the cloud's is taken: one mask that has a hole or lacks a limb must not cut it off, for the
+        hull forgives none.
     """
     h, w = views.cameras.size_hw
-    shrink = _FUSED_PX / min(h, w)
-    size_hw = (2 * round(0.5 * shrink * h), 2 * round(0.5 * shrink * w))
+    # Panoramas would take too much memory.
+    shrink = min(_FUSED_PX / min(h, w), 2 * _FUSED_PX / max(h, w))
+    size_hw = (max(2, 2 * round(0.5 * shrink * h)), max(2, 2 * round(0.5 * shrink * w)))
     sides, own = _near(all_round(_FUSED_PX), views.cameras, within_deg), views.resized(size_hw)
     # Wider or taller, as the views are, round the same square.
-    sides = Cameras(sides.world_from_camera, sides.focal_px, size_hw)
+    focal_px = sides.focal_px * (min(size_hw) / _FUSED_PX)
+    sides = Cameras(sides.world_from_camera, focal_px, size_hw)
     seen = draw(gaussians, concatenate_cameras([sides, own.cameras]))
     count = len(sides)
     outlines = _outlined(own.alpha, seen.alpha[count:])
