@@ -1,15 +1,19 @@
 """The recipe from photo to asset with untrained models, and the parts that need no model."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from fakes import block, photo_of
-from hifi_tiny import RGNV, TINY, Dome, tiny_models
+from hifi_tiny import RGNV, SIDE, TINY, Dome, tiny_enhancer, tiny_models
 
 from roundview.diffusion.depth2image import PAPER, PAPER_RGSD
+from roundview.field.grid import GridSettings
+from roundview.field.radiance import RadianceSettings
 from roundview.image import Foreground
-from roundview.models import Kept, PlainStages, Report, Value
+from roundview.models import Kept, NothingKept, PlainStages, Report, Value
+from roundview.recipes.enhancing import Remembered, remembered
 from roundview.recipes.framing import photo_view
 from roundview.recipes.hifi123 import (
     HIGH,
@@ -18,8 +22,12 @@ from roundview.recipes.hifi123 import (
     coarse_stage,
     hifi123,
     novel_views,
+    rgsd_colours,
     with_estimates,
 )
+from roundview.recipes.hifi123_refine import Surface
+
+TINY_FIELD = RadianceSettings(grid=GridSettings(2, 2, 8, 4, 8), hidden=8, samples=32)
 
 
 class Watched(PlainStages):
@@ -57,6 +65,51 @@ def test_a_photo_becomes_an_asset() -> None:
     assert stage.names[at : at + 4] == long
     assert stage.shown >= 2
     assert stage.notes["photo_elevation_deg"] == 10.0
+
+
+class Saved(PlainStages):
+    """Keeps the result of each stage, and gives it back the next time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.results: dict[str, Any] = {}
+
+    def __call__(self, name: str, work: Callable[[Report], Any]) -> Any:  # noqa: ANN401  as the protocol
+        if name not in self.results:
+            self.results[name] = super().__call__(name, work)
+        return self.results[name]
+
+    def long(self, name: str, work: Callable[[Report, Kept], Any]) -> Any:  # noqa: ANN401  as the protocol
+        return self(name, lambda report: work(report, NothingKept()))
+
+
+def test_the_photograph_is_inverted_once_and_not_again_for_what_is_finished(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def counted(*told: Any) -> Remembered:  # noqa: ANN401  handed on
+        asked.append(told[-1])
+        return remembered(*told)
+
+    monkeypatch.setattr("roundview.recipes.hifi123.remembered", counted)
+    subject = Foreground(torch.full((SIDE, SIDE, 3), 0.6), torch.ones(SIDE, SIDE))
+    front = photo_view(subject, elevation_deg=10.0, distance=1.5, fov_deg=49.13)
+    field = TINY_FIELD.build(torch.Generator().manual_seed(0))
+    surface, stage = Surface(field, block()), Saved()
+
+    def refined() -> torch.Tensor:
+        rng = torch.Generator().manual_seed(0)
+        colours = rgsd_colours(surface, front, subject, tiny_enhancer(), rng, TINY, stage=stage)
+        return colours.grid.table
+
+    first = refined()
+    assert asked == [TINY.rgsd]
+    assert torch.equal(refined(), first)
+    assert len(asked) == 1
+    del stage.results["refine"]  # Killed in its middle: the fixed views are there already.
+    refined()
+    assert len(asked) == 2
 
 
 def test_views_are_drawn_and_then_enhanced() -> None:
