@@ -36,7 +36,7 @@ from roundview.data.procedural import generated_objects
 from roundview.data.render_set import MultiViewSet, RenderSettings, object_views
 from roundview.data.stream import StreamSettings, ViewStream
 from roundview.diffusion.depth_head import DepthNetwork, FeatureDepth
-from roundview.diffusion.elevation import ElevationHead
+from roundview.diffusion.elevation import ElevationNetwork, FeatureElevation
 from roundview.diffusion.encoders import LatentAutoencoder
 from roundview.diffusion.orbit import LatentOrbitModel
 from roundview.diffusion.view_transformer import ViewTransformer, ViewTransformerSize
@@ -47,7 +47,6 @@ from roundview.mesh import Mesh
 from roundview.train.cards import begun, kind_of
 from roundview.train.checkpoints import load_checkpoint
 from roundview.train.depth import DepthSet, held_out, rendered_depth_set
-from roundview.train.elevation import ring_features
 from roundview.train.families import FAMILIES, Order, Trained, train_family
 from roundview.train.logs import read_log
 from roundview.train.loop import LoopSettings
@@ -60,6 +59,9 @@ MANY = 1_000_000_000
 GPU_BATCH = {"autoencoder": 256, "depth": 64, "cascade": 24, "multiview": 48, "zero123": 128}
 """Objects (pictures) a step on a GPU, other families their own. Chosen by us for networks of this
 size; no GPU has run them. The orbit model's depends on the size of its pictures."""
+
+SEEN_ALONE = ("depth", "elevation")
+"""Families that learn from single pictures with their geometry, rendered before they begin."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,16 +105,12 @@ class Piece:
         return ResidentSampler(self.stream, self.place)
 
     def sets(self) -> list[MultiViewSet]:
-        """Give the whole ring: copied for what looks at all of it, else as it changes.
+        """Give the whole ring, as it changes.
 
         An object that is read while it is being replaced gives views of two; one in thousands.
         """
         self.stream.wait()
-        live = self.stream.live
-        if self.options.family != "elevation":
-            return [live]
-        arrays = [np.array(a) for a in (live.rgba, live.azimuth_deg, live.elevation_deg)]
-        return [MultiViewSet(arrays[0], arrays[1], arrays[2], live.names, live.settings)]
+        return [self.stream.live]
 
     def loop(self, own: LoopSettings) -> LoopSettings:
         """Use the time that is left, less what measuring takes."""
@@ -133,7 +131,7 @@ class Piece:
     def order(self) -> Order:
         """Say what is trained; waits for the first pictures, so that the clock counts them."""
         asked, cuda = self.options, self.place.type == "cuda"
-        _ = self.depth_set if asked.family == "depth" else self.sampler
+        _ = self.depth_set if asked.family in SEEN_ALONE else self.sampler
         orbit_batch = 192 * 64**2 // asked.size**2 if cuda else 24
         own = {"orbit": max(1, orbit_batch)} | (GPU_BATCH if cuda else {})
         size = ViewTransformerSize(
@@ -162,7 +160,7 @@ class Piece:
 
     def rendered(self) -> int:
         """Count the objects that were rendered."""
-        if self.options.family == "depth":
+        if self.options.family in SEEN_ALONE:
             return len(self.depth_set) // 10
         return self.stream.drawn()
 
@@ -195,24 +193,18 @@ def measure(
     if options.family == "orbit":
         assert isinstance(network, ViewTransformer)
         return _orbit_marks(network, objects, options)
+    files = [ObjectFile(name, lambda mesh=mesh: mesh) for name, mesh in objects]
     if isinstance(network, DepthNetwork):
         estimate = FeatureDepth(network.features, network.decoder)
-        files = [ObjectFile(name, lambda mesh=mesh: mesh) for name, mesh in objects]
         return evaluate_heads(files, depth=estimate)["mean"]
-    if not isinstance(network, LatentAutoencoder | ElevationHead):
+    if isinstance(network, ElevationNetwork):
+        return evaluate_heads(files, elevation=FeatureElevation(network))["mean"]
+    if not isinstance(network, LatentAutoencoder):
         return {}
     made = RenderSettings(size_px=options.size, rings=1, free_views=4)
     rng = np.random.default_rng(options.seed + 5)
-    views = [object_views(mesh, rng, made) for _, mesh in objects]
-    if isinstance(network, LatentAutoencoder):
-        return _reconstruction_marks(network, np.stack([rgba for rgba, _, _ in views]))
-    rgba, azimuth, angle = (np.stack(part) for part in zip(*views, strict=True))
-    pictures = MultiViewSet(rgba, azimuth, angle, [name for name, _ in objects], made)
-    vectors, radians = ring_features([pictures], loaders.load_features(options.weights))
-    with torch.no_grad():
-        one, four = network(vectors[:, 0]), network(vectors.mean(dim=1))
-    off = {"from_1": one - radians, "from_4": four - radians}
-    return {k: round(float(torch.rad2deg(v.abs()).mean()), 2) for k, v in off.items()}
+    rgba = np.stack([object_views(mesh, rng, made)[0] for _, mesh in objects])
+    return _reconstruction_marks(network, rgba)
 
 
 def _orbit_marks(

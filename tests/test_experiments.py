@@ -124,6 +124,6 @@ def test_every_other_family_runs_through(
     )
     assert load_checkpoint(tmp_path / "work" / f"{family}-{size}" / "checkpoint.pt")["step"] == 1
     numbers = kept(tmp_path / "out")
-    marks = {"autoencoder": "psnr", "elevation": "from_4", "depth": "normal_deg"}
+    marks = {"autoencoder": "psnr", "elevation": "elevation_ring_deg", "depth": "normal_deg"}
     assert numbers["loss"] > 0
     assert family not in marks or numbers[marks[family]] > 0

@@ -10,6 +10,7 @@ from torch import Tensor
 from roundview.data.procedural import procedural_object
 from roundview.diffusion.encoders import AutoencoderSize, LatentAutoencoder
 from roundview.export.glb import glb_bytes
+from roundview.loaders import load_features
 from roundview.models import FeatureModel
 from roundview.train.cards import TrainingRun, kind_of, train_card
 from roundview.train.families import Parts
@@ -34,9 +35,9 @@ def data(directory: Path) -> Path:
     return directory
 
 
-def parts() -> Parts:
+def parts(name: str = "") -> Parts:
     def features() -> FeatureModel:
-        return Grey()
+        return load_features() if name == "elevation-small" else Grey()
 
     def nothing() -> NoReturn:
         raise AssertionError("not asked for")
@@ -49,7 +50,7 @@ def parts() -> Parts:
 )
 def test_training_leaves_weights_that_their_card_vouches_for(name: str, tmp_path: Path) -> None:
     run = TrainingRun(data(tmp_path / "data"), tmp_path / "out", steps=2, batch=2)
-    made = train_card(name, run, parts())
+    made = train_card(name, run, parts(name))
     found = card(name, folder=tmp_path / "out")
     assert found.sha256 == made.sha256
     assert found.facts["steps"] == 2

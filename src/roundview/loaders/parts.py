@@ -181,13 +181,21 @@ def load_elevation(
     features: FeatureModel, weights: str | None = None, cards: list[Card] | None = None
 ) -> Elevation:
     """Load the elevation head on top of deep features; arguments as for `load_features`."""
-    from ..diffusion.elevation import ElevationHead, FeatureElevation  # noqa: PLC0415
+    from ..diffusion.elevation import (  # noqa: PLC0415
+        ElevationHead,
+        ElevationNetwork,
+        ElevationSize,
+        FeatureElevation,
+    )
     from ..diffusion.orbit import load_orbit_network  # noqa: PLC0415
+    from ..diffusion.tuned import TunedFeatures  # noqa: PLC0415
 
     card, tensors = tensors_of("elevation", weights, cards)
-    head = ElevationHead(**settings_in(card))
-    load_orbit_network(head, tensors)
-    return FeatureElevation(features, head)
+    size = settings_in(card)
+    tuned = TunedFeatures(features, size.pop("stages"))
+    network = ElevationNetwork(tuned, ElevationHead(ElevationSize(**size)))
+    load_orbit_network(network, tensors)
+    return FeatureElevation(network)
 
 
 def torch_device(name: str) -> torch.device:

@@ -9,7 +9,7 @@ compared by their cosine.
 import functools
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +139,9 @@ def read_depth_set(shards: Iterable[Path]) -> DepthSet:
             )
     if not parts:
         raise ValueError("shards hold no objects")
-    return DepthSet(*[np.concatenate(column) for column in zip(*parts, strict=True)])
+    columns = list(zip(*parts, strict=True))
+    parts.clear()  # Each kind is let go once it is in one piece: sets are of gigabytes.
+    return DepthSet(*[np.concatenate(columns.pop(0)) for _ in fields(DepthSet)])
 
 
 def rendered_depth_set(

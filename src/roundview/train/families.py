@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..data.render_set import MultiViewSet
 from ..diffusion.depth_head import DepthDecoder, DepthNetwork, DepthSize
+from ..diffusion.elevation import ElevationHead, ElevationNetwork, ElevationSize
 from ..diffusion.encoders import AutoencoderSize, LatentAutoencoder
 from ..diffusion.ldm_unet import LdmUNet
 from ..diffusion.small_depth_image import small_depth_image_shape
@@ -36,7 +37,7 @@ from .batch import ViewSampler
 from .cascade import CascadePair, CascadeTraining, train_cascade
 from .depth import DepthSet, EstimatorTraining, train_depth
 from .depth_image import DepthTraining, train_depth_image
-from .elevation import train_elevation
+from .elevation import ElevationTraining, train_elevation
 from .encoding import Encoders, small_encoders
 from .known_views import KnownViewsTraining, train_known_views
 from .loop import LoopSettings
@@ -166,13 +167,13 @@ def _orbit(order: Order, parts: Parts) -> Trained:
 
 
 def _elevation(order: Order, parts: Parts) -> Trained:
-    running = order.running(LoopSettings(steps=3000, learning_rate=5e-4, ema=0.995))
-    batch, start = order.batch or 128, order.start
-    features = parts.features()
-    head = train_elevation(
-        order.sets(), features, order.directory, batch=batch, start=start, **running
-    )
-    return _trained(head, {}, order, running)
+    own = LoopSettings(steps=4000, learning_rate=1e-3, rates=(("features", 0.2),))
+    running = order.running(own)
+    features, size = TunedFeatures(parts.features(), stages=5), ElevationSize()
+    network = _begun(ElevationNetwork(features, ElevationHead(size)), order)
+    training = _with_batch(ElevationTraining(), order)
+    train_elevation(network, order.depth_set(), order.directory, training=training, **running)
+    return _trained(network, {"stages": 5} | asdict(size), order, running)
 
 
 def _depth(order: Order, parts: Parts) -> Trained:
