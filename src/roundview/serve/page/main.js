@@ -245,6 +245,8 @@ function openJob(id) {
   $("job-title").textContent = "Job";
   $("facts").textContent = "";
   open = null;
+  $("preview").removeAttribute("src");
+  delete $("preview").dataset.from;
   let away = false;
   guarded(async () => {
     await json(`/api/jobs/${id}`); // One that is gone is told plainly.
@@ -299,7 +301,7 @@ function showJob(job, before) {
   if (job.state === "done") return before?.state === "done" ? null : showResult(job);
   $("preview").hidden = !job.preview;
   $("nothing").hidden = Boolean(job.preview);
-  if (job.preview && $("preview").getAttribute("src") !== job.preview) $("preview").src = job.preview;
+  if (job.preview) showPreview(job.preview);
   if (over(job)) $("nothing").textContent = "There is no picture of it.";
   else $("nothing").textContent = "The first picture appears when the object is cut out.";
   showStages(job, ahead);
@@ -308,6 +310,32 @@ function showJob(job, before) {
   const tick = () => { $("clock").textContent = clock(job, ahead); };
   tick();
   if (!over(job)) ticking = setInterval(tick, 1000);
+}
+
+// Show how far a job has come; views that stand in one row are laid out in a square.
+async function showPreview(url) {
+  const shown = $("preview");
+  if (shown.dataset.from === url) return;
+  shown.dataset.from = url;
+  const picture = Object.assign(new Image(), { src: url });
+  try {
+    await picture.decode();
+  } catch {
+    return; // It was replaced meanwhile: the next one is on its way.
+  }
+  if (shown.dataset.from !== url) return;
+  const side = picture.naturalHeight, views = Math.round(picture.naturalWidth / side);
+  if (views < 3) {
+    shown.src = url;
+    return;
+  }
+  const across = Math.ceil(Math.sqrt(views));
+  const sheet = element("canvas", { width: across * side, height: Math.ceil(views / across) * side });
+  const context = sheet.getContext("2d");
+  for (let at = 0; at < views; at++) {
+    context.drawImage(picture, at * side, 0, side, side, (at % across) * side, Math.floor(at / across) * side, side, side);
+  }
+  shown.src = sheet.toDataURL();
 }
 
 function advice(reason) {
