@@ -177,7 +177,7 @@ def _elevation(order: Order, parts: Parts) -> Trained:
 
 
 def _depth(order: Order, parts: Parts) -> Trained:
-    own = LoopSettings(steps=6000, learning_rate=2e-3, rates=(("features", 0.1),))
+    own = LoopSettings(steps=5500, learning_rate=2e-3, rates=(("features", 0.1),))
     running = order.running(own)
     features = TunedFeatures(parts.features(), stages=6)
     size = DepthSize(features.channels, widths=(24, 48, 96, 144, 120), blocks=(0, 1, 1, 1, 1))
