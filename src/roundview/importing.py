@@ -16,7 +16,7 @@ from torch import Tensor
 from .diffusion.checkpoints.families import family, read_networks
 from .export.files import write_bytes
 from .loaders.folders import read_folder, stated_in
-from .weights import Card, save_weights
+from .weights import Card, WeightsMissing, save_weights
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 _HUSKS = ("pytorch_lightning.", "lightning.", "omegaconf.")
@@ -41,12 +41,16 @@ def import_checkpoint(
 
     Raises:
         ValueError: If the file is damaged, unsafe, or no checkpoint of this kind.
+        WeightsMissing: If the kind needs a library that is not installed.
     """
     family(kind)
-    if path.is_dir():
-        networks, sizes = read_folder(path, kind, read_checkpoint)
-    else:
-        networks, sizes = read_networks(kind, read_checkpoint(path))
+    try:
+        if path.is_dir():
+            networks, sizes = read_folder(path, kind, read_checkpoint)
+        else:
+            networks, sizes = read_networks(kind, read_checkpoint(path))
+    except ImportError as error:  # A kind may need what the package does without.
+        raise WeightsMissing(str(error)) from error
     tensors = {
         f"{part}.{tensor}": _stored(value, half=half)
         for part, network in networks.items()

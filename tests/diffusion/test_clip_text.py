@@ -10,6 +10,7 @@ from roundview.diffusion.clip_text import (
     ClipTextShape,
     Tokens,
     clip_text_shape_from_state,
+    empty_prompts,
     text_tokens,
 )
 
@@ -127,3 +128,11 @@ def test_prompts_become_tokens_at_the_tower_s_place() -> None:
     assert tell(["hello", "a hello"]).shape == (2, 12, 64)
     with pytest.raises(ValueError, match="makes 514 tokens, the tower knows 519"):
         text_tokens(tower(), Tokens([], length=12))
+
+
+def test_the_empty_prompt_needs_no_merges() -> None:
+    tell = text_tokens(tower(), Tokens(MERGES, length=12))
+    empty = empty_prompts(tower(), "there are no merges")
+    torch.testing.assert_close(empty(["", " "]), tell(["", ""]))
+    with pytest.raises(ValueError, match="there are no merges"):
+        empty(["", "a parrot"])

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from roundview.loaders import Wanted
 from roundview.loaders.dpt import asked_of_depth, public_depth, public_depth_card
 from roundview.loaders.exporting import export_folder
 from roundview.loaders.memory import room_for
-from roundview.weights import load_tensors
+from roundview.weights import WeightsMissing, load_tensors
 
 transformers = pytest.importorskip("transformers")
 CPU = torch.device("cpu")
@@ -31,6 +32,20 @@ def test_a_file_of_midas_estimates_depth(tmp_path: Path) -> None:
     assert model(torch.rand(1, 24, 24, 3))[0].shape == (1, 24, 24)
     with pytest.raises(ValueError, match="is not enough"):
         room_for([asked_of_depth(card)], CPU, 0.0001)
+
+
+def test_without_transformers_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = midas(tmp_path / "m.safetensors")
+    card = import_checkpoint(path, "dpt", tmp_path / "w")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    for asking in (
+        lambda: asked_of_depth(card),
+        lambda: import_checkpoint(path, "dpt", tmp_path / "again"),
+    ):
+        with pytest.raises(WeightsMissing, match="needs `pip install transformers`"):
+            asking()
 
 
 @torch.no_grad()

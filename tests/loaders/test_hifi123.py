@@ -5,17 +5,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from checkpoints_tiny import midas_state, sd2_depth_state
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from roundview.diffusion.depth_head import DepthDecoder, DepthSize
 from roundview.diffusion.known_views import SmallViewModel
 from roundview.diffusion.ldm_unet import LdmUNet
+from roundview.diffusion.public_depth_image import PlacedDepthUNet
 from roundview.diffusion.small_depth_image import small_depth_image_shape
 from roundview.image import Foreground
-from roundview.loaders import Wanted
+from roundview.importing import import_checkpoint
+from roundview.loaders import Wanted, hifi123
 from roundview.loaders.hifi123 import load_enhancer, load_hifi123
+from roundview.memory import MemoryPlan, Room
 from roundview.recipes.hifi123 import Hifi123Models
-from roundview.weights import Card, save_weights
+from roundview.weights import Card, save_card, save_weights
 
 CARD = Card("", "", "", "", "Apache-2.0", "a test")
 SIDE = 64
@@ -68,3 +73,68 @@ def test_the_enhancer_is_told_the_photograph(weights: Path) -> None:
         latents, torch.tensor([500]), torch.zeros_like(latents[:, :1]), prompts.target
     )
     assert noise.shape == latents.shape
+
+
+def published(folder: Path, *, prompt: str | None = None) -> str:
+    """Stable Diffusion 2 that knows depth, and MiDaS, at reduced width, imported."""
+    folder.mkdir()
+    save_file(sd2_depth_state(), folder / "sd2.safetensors")
+    save_file(midas_state(), folder / "midas.safetensors")
+    card = import_checkpoint(folder / "sd2.safetensors", "sd2-depth", folder / "weights")
+    options = {"size_px": 32} | ({} if prompt is None else {"prompt": prompt})
+    save_card(replace(card, settings={**card.settings, "options": options}))
+    import_checkpoint(folder / "midas.safetensors", "dpt", folder / "weights")
+    return str(folder / "weights")
+
+
+def test_stable_diffusion_enhances_by_midas_depth(tmp_path: Path) -> None:
+    cards: list[Card] = []
+    enhancer = load_enhancer(Wanted(published(tmp_path / "a")), cards)
+    assert {"sd2", "midas"} <= {card.name for card in cards}
+    assert (enhancer.models.size_px, enhancer.guidance) == (32, None)
+    subject = Foreground(torch.rand(32, 32, 3), torch.ones(32, 32))
+    prompts = enhancer.prompts(subject)
+    # Without words all prompts are the empty one.
+    assert torch.equal(prompts.target, prompts.source)
+    depth = enhancer.models.depth(subject.over()[None], subject.alpha[None])
+    assert float(depth.max()) == pytest.approx(1.0)
+    with pytest.raises(ValueError, match=r"--memory-gb 0\.01 is not enough: .* by (sd2|midas): "):
+        load_enhancer(Wanted(published(tmp_path / "b"), memory_gb=0.01), [])
+
+
+def test_a_prompt_needs_the_merges_of_its_tokenizer(tmp_path: Path) -> None:
+    weights = published(tmp_path / "a", prompt="ab")
+    with pytest.raises(ValueError, match=r"merges\.txt is missing: copy merges\.txt"):
+        load_enhancer(Wanted(weights), [])
+    (Path(weights) / "sd2.merges.txt").write_text("#version\na b</w>\n")
+    prompts = load_enhancer(Wanted(weights), []).prompts(
+        Foreground(torch.rand(8, 8, 3), torch.ones(8, 8))
+    )
+    assert not torch.equal(prompts.target, prompts.source)
+    assert torch.equal(prompts.negative, prompts.source)
+
+
+@torch.no_grad()
+def test_one_network_at_a_time_predicts_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = published(tmp_path / "a")
+    x, t = torch.randn(1, 4, 4, 4), torch.tensor([300])
+    found: list[Tensor] = []
+    for plan in (MemoryPlan(), MemoryPlan(offload=True)):
+        room = Room(plan, torch.device("cpu"))
+        monkeypatch.setattr(hifi123, "room_for", lambda *_, room=room: room)
+        denoiser = load_enhancer(Wanted(weights), []).models.denoiser
+        assert isinstance(denoiser, PlacedDepthUNet)
+        inside = denoiser.network.unet
+        home = inside.conv_in.weight
+        seen: list[bool] = []
+
+        def look(layer: nn.Module, _: object, seen: list[bool] = seen, home: Tensor = home) -> None:
+            seen.append(layer.weight is home)
+
+        inside.conv_in.register_forward_pre_hook(look)
+        found.append(denoiser(x, t, torch.zeros(1, 1, 4, 4), torch.zeros(1, 8, 64)))
+        # Only copies go to the device.
+        assert seen == [not plan.offload]
+    assert torch.equal(*found)

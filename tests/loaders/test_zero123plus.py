@@ -5,11 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 from checkpoints_tiny import zero123plus_folder
+from fakes import KnownElevation, block, photo_of
 
 from roundview.image import Foreground
 from roundview.importing import import_checkpoint
 from roundview.loaders.exporting import export_folder
 from roundview.loaders.zero123plus import load_zero123plus, sheet_options
+from roundview.models import PlainStages
+from roundview.recipes.im3d import DRAFT, Im3dModels, novel_views
+from roundview.segment import matte_from_alpha
 from roundview.weights import Card, load_tensors, save_card
 
 CPU = torch.device("cpu")
@@ -31,6 +35,24 @@ def test_a_folder_of_diffusers_draws_six_views(tmp_path: Path) -> None:
     views = model.draw(subject, model.use.cameras(), torch.Generator().manual_seed(0), steps=2)
     assert views.rgb.shape == (6, 16, 16, 3)
     assert bool(torch.isfinite(views.rgb).all())
+
+
+def test_the_recipe_s_views_are_drawn_by_it(tmp_path: Path) -> None:
+    model = load_zero123plus(imported(tmp_path), CPU)
+    models = Im3dModels(matte_from_alpha, model, KnownElevation(10.0))
+    # It cannot draw the frames that IM-3D looks at for the elevation.
+    still = replace(DRAFT, elevation_frames=0, photo_px=64, size_px=24, draw_steps=1)
+    settings = replace(still, distance=model.use.radius, fov_deg=30.0)
+    views = novel_views(
+        photo_of(block(), size_px=64),
+        models,
+        torch.Generator().manual_seed(0),
+        settings,
+        PlainStages(),
+        azimuth_deg=[30.0, 150.0, 270.0],
+        elevation_deg=20.0,
+    )
+    assert views.rgb.shape == (3, 24, 24, 3)
 
 
 def test_ours_to_a_folder_to_ours_is_the_same_to_the_bit(tmp_path: Path) -> None:

@@ -96,7 +96,11 @@ def import_file(
         ),
     ],
     kind: Annotated[
-        str, typer.Option(help="zero123, svd, sv3d, hi3d, mvdream, imagedream, isotropic3d ...")
+        str,
+        typer.Option(
+            help="zero123, zero123plus, svd, sv3d, hi3d, mvdream, imagedream, isotropic3d, "
+            "sd2-depth, dpt, autoencoder or clip."
+        ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")],
     name: Annotated[str | None, typer.Option(help="Of the card; the file's own.")] = None,

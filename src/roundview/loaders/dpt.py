@@ -1,5 +1,7 @@
 """Public estimators of depth in the place of our small one: DPT-hybrid of MiDaS."""
 
+from importlib.util import find_spec
+
 from ..diffusion.dpt import DptDepth, DptHybrid
 from ..memory import Room
 from ..models import DepthModel
@@ -16,7 +18,13 @@ def public_depth_card(wanted: Wanted) -> Card | None:
 
 
 def asked_of_depth(card: Card) -> Asked:
-    """Say what is asked of it, to plan the memory: one picture at a time."""
+    """Say what is asked of it, to plan the memory: one picture at a time.
+
+    Raises:
+        WeightsMissing: If transformers, whose network it is, is not installed.
+    """
+    if find_spec("transformers") is None:
+        raise WeightsMissing(f"{card.name} needs `pip install transformers`")
     return Asked(card, Drawn(1, 384), 1)
 
 
@@ -29,13 +37,10 @@ def public_depth(card: Card, room: Room, normals: DepthModel) -> DptDepth:
         normals: Ours: MiDaS gives none.
 
     Raises:
-        WeightsMissing: If transformers is not installed, or the file is missing.
+        WeightsMissing: If the file is missing or differs from its card.
         ValueError: If the file is not what its card says.
     """
-    try:
-        network = networks_in(room, card).get("depth_estimator")
-    except ImportError as error:
-        raise WeightsMissing(f"{card.name}: {error}") from error
+    network = networks_in(room, card).get("depth_estimator")
     if not isinstance(network, DptHybrid):
         raise ValueError(f"{card.name} holds no DPT-hybrid")
     return DptDepth(network, normals)

@@ -157,6 +157,8 @@ def _public_enhancer(
         raise ValueError(f"{card.name} lacks its network or autoencoder; import the whole file")
     if not isinstance(tower, ClipText):
         raise ValueError(f"{card.name} holds no text tower; import the whole checkpoint")
+    # RGNV asks the network inside, past the entrance that calls it to the device.
+    room.take({"unet": unet.unet})
     cards.append(card)
     prompt = str(card.settings.get("options", {}).get("prompt", ""))
     told = text_prompts(prompts_of(card, tower), prompt)

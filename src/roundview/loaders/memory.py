@@ -1,7 +1,7 @@
 """What checkpoints of others need of a device's memory, from their cards alone."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -102,50 +102,63 @@ def room_for(asked: Sequence[Asked], device: torch.device, memory_gb: float | No
         # Without a limit nothing is measured, so nothing need be built.
         plan = plan_memory(lambda _: (), None, device, decoded_at_once=at_once)
         return Room(plan, device)
-    measures = [
-        needs_of(
-            empty_networks(each.card.kind, each.card.settings),
-            each.drawn,
-            at_once=each.at_once,
-            before=f"{each.card.name}: " if len(asked) > 1 else "",
-        )
-        for each in asked
-    ]
+    known: dict[str, Measure] = {}
+    measures: list[tuple[str, Measure]] = []
+    for each in asked:
+        alike = repr((each.card.kind, each.card.settings, each.drawn, each.at_once))
+        if alike not in known:
+            empty = empty_networks(each.card.kind, each.card.settings)
+            known[alike] = needs_of(empty, each.drawn, at_once=each.at_once)
+        measures.append((f"{each.card.name}: " if len(asked) > 1 else "", known[alike]))
 
     def measure(plan: MemoryPlan) -> list[Need]:
-        return [need for one in measures for need in one(plan)]
+        return [
+            replace(need, name=before + need.name) for before, one in measures for need in one(plan)
+        ]
 
     return Room(plan_memory(measure, memory_gb, device, decoded_at_once=at_once), device)
 
 
-def needs_of(
-    networks: Mapping[str, nn.Module], drawn: Drawn, *, at_once: int = 64, before: str = ""
-) -> Measure:
+def needs_of(networks: Mapping[str, nn.Module], drawn: Drawn, *, at_once: int = 64) -> Measure:
     """Say what networks need under a plan, by running them on the meta device.
 
     Args:
         networks: Without weights; they are changed.
         drawn: What is asked of them.
         at_once: Frames that they decode together at most, whatever the plan says.
-        before: Put before their names.
     """
     parts = called_apart(networks)
     known: dict[tuple[str, str, int], Need] = {}
+    kept: dict[str, int] = {}
 
     def measure(plan: MemoryPlan) -> list[Need]:
-        chunk = min(plan.decoded_at_once, at_once, drawn.frames)
+        needs: list[Need] = []
         for name, part in parts.items():
+            chunk = min(plan.decoded_at_once, at_once, drawn.frames) if _in_chunks(part) else 1
             key = (name, plan.precision, chunk)
             if key not in known:
                 # diffusers makes some numbers on the CPU even where all else is on the meta device.
                 part.to("meta")
                 in_precision(part, plan.dtype)
                 most = _most(name, part, drawn, chunk, plan.dtype)
-                known[key] = Need(before + name, weight_bytes(part), most)
-        needs = [known[name, plan.precision, chunk] for name in parts]
-        return _with_gradient(needs, parts, drawn, plan)
+                known[key] = Need(name, weight_bytes(part), most)
+            needs.append(known[key])
+        encoder = next((part for part in parts.values() if isinstance(part, LdmAutoencoder)), None)
+        if encoder is None or not drawn.judged:
+            return needs
+        if plan.precision not in kept:
+            kept[plan.precision] = _kept_for_the_way_back(encoder, drawn, plan.dtype)
+        # A distillation holds it while the others are asked; an encoder that has left the device is
+        # kept there by it.
+        held = kept[plan.precision] + (weight_bytes(encoder) if plan.offload else 0)
+        return [replace(need, activations=need.activations + held) for need in needs]
 
     return measure
+
+
+def _in_chunks(part: nn.Module) -> bool:
+    """Whether a network sees as many pictures together as a plan says."""
+    return isinstance(part, ClipDecoder | LdmAutoencoder | Zero123Net)
 
 
 def _most(name: str, part: nn.Module, drawn: Drawn, chunk: int, dtype: torch.dtype) -> int:
@@ -173,20 +186,11 @@ def remembered_bytes(network: LdmUNet, side: int) -> int:
     return sum(held.nbytes for held in record.held.values())
 
 
-def _with_gradient(
-    needs: list[Need], parts: Mapping[str, nn.Module], drawn: Drawn, plan: MemoryPlan
-) -> list[Need]:
-    """Add what a distillation holds while the network is asked: the encoder's way back."""
-    encoder = next((part for part in parts.values() if isinstance(part, LdmAutoencoder)), None)
-    if not drawn.judged or encoder is None:
-        return needs
+def _kept_for_the_way_back(encoder: LdmAutoencoder, drawn: Drawn, dtype: torch.dtype) -> int:
     picture = (drawn.judged, encoder.shape.picture, drawn.size_px, drawn.size_px)
-    seen = torch.empty(picture, dtype=plan.dtype, device="meta", requires_grad=True)
+    seen = torch.empty(picture, dtype=dtype, device="meta", requires_grad=True)
     encoder.requires_grad_(False)
-    kept = tensor_peak(lambda: encoder.encode(seen), resident=[encoder], gradient=True)
-    # An encoder that has left the device is kept there by the way back.
-    kept += weight_bytes(encoder) if plan.offload else 0
-    return [Need(need.name, need.weights, need.activations + kept) for need in needs]
+    return tensor_peak(lambda: encoder.encode(seen), resident=[encoder], gradient=True)
 
 
 def called_apart(networks: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
