@@ -126,7 +126,7 @@ class Ablation(Protocol):
         ...
 
 
-ABLATIONS = ("im3d", "hi3d", "cascade-zero123")
+ABLATIONS = ("im3d", "hi3d", "cascade-zero123", "isotropic3d")
 """Recipes whose papers take them apart, and that can be taken apart here by settings alone."""
 
 
@@ -150,6 +150,10 @@ def load_measure(load: Callable[[], NvsMeasure]) -> Ablation:
         from .cascade import CascadeMeasure, cascade_variants  # noqa: PLC0415
 
         return CascadeMeasure(candidate, cascade_variants(candidate.settings), protocol=protocol)
+    if candidate.recipe == "isotropic3d":
+        from .isotropic import load_settings_measure  # noqa: PLC0415
+
+        return load_settings_measure(candidate, protocol)
     raise ValueError(f"recipe {candidate.recipe}: ablations are of {', '.join(ABLATIONS)}")
 
 

@@ -115,15 +115,16 @@ def reconstruct(
     else:
         shrink = min(1.0, settings.field_px / min(h, w))
         small = placed.resized((round(h * shrink), round(w * shrink)))
-        mesh = stage(
+        mesh = stage.long(
             "field",
-            lambda report: mesh_of_field(
+            lambda report, kept: mesh_of_field(
                 small,
                 rng,
                 surface=settings.surface,
                 steps=settings.field_steps,
                 meshing=settings.meshing,
                 report=report,
+                kept=kept,
             ),
         )
         asset, again, moved = finished_asset(
