@@ -25,7 +25,7 @@ def test_without_data_generated_objects_are_learnt_from(
     def instead(_: str, order: TrainingRun, *__: object, **___: object) -> Card:
         seen.append([item.name for item in find_objects(order.data)])
         assert order.start is not None
-        assert "layers.0.weight" in order.start
+        assert "head.layers.0.weight" in order.start
         return card("elevation-small")
 
     monkeypatch.setattr("roundview.cli.training.GENERATED", 2)
