@@ -66,10 +66,12 @@ def test_what_is_offered_is_done_when_there_is_nothing_else(tmp_path: Path, quic
         await asked
 
     asyncio.run(with_another())
-    quick.offer("check", photo(tmp_path, b"bad"), None, "x")  # Nobody hears that it failed.
-    asyncio.run(quick.ask("check", photo(tmp_path, b"good"), None, str(tmp_path / "last")))
+    (tmp_path / "bad").write_bytes(b"bad")
+    quick.offer("check", str(tmp_path / "bad"), None, str(tmp_path / "none"))  # Fails unheard.
+    asyncio.run(quick.ask("check", path, None, str(tmp_path / "last")))
     assert (tmp_path / "last").exists()
     assert not (tmp_path / "left out").exists()
+    assert not (tmp_path / "none").exists()
 
 
 def test_nothing_is_offered_to_a_helper_that_was_stopped(tmp_path: Path) -> None:
