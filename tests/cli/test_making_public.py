@@ -114,7 +114,7 @@ def test_hi3d_draws_with_both_published_stages(
     photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     imported("hi3d", deepspeed(hi3d_state(), photo.parent / "first_stage.pt"), ring=RING)
-    use = {"frames": 4, "size_px": 64}
+    use = {"frames": 4, "size_px": 64, "steps": 2}
     imported("hi3d", deepspeed(hi3d_second_state(), photo.parent / "second.pt"), refining=use)
     record = made(
         "hi3d",
