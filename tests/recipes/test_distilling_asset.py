@@ -23,12 +23,12 @@ from roundview.views import Views
 TINY = FieldMeshing(resolution=40, view_px=32, fit_steps=30, faces=600, texture_size=64)
 
 
-def ball(blob: str = "magic3d") -> RadianceField:
+def ball(blob: str = "magic3d", level: float = 5.0) -> RadianceField:
     settings = RadianceSettings(
         grid=GridSettings(levels=2, log2_table=8, coarsest=4, finest=8),
         hidden=4,
         samples=48,
-        level=5.0,
+        level=level,
     )
     settings = settings if blob == "magic3d" else replace(settings, blob="none")
     field = settings.build(Generator().manual_seed(0))
@@ -96,6 +96,13 @@ def test_all_cameras_have_the_photographs_lens_and_distance() -> None:
     torch.testing.assert_close(cameras.focal_px, place.focal_px.expand(len(cameras)) * 32 / 48)
     far = cameras.origin.norm(dim=1)
     torch.testing.assert_close(far, far[:1].expand_as(far))
+
+
+def test_a_faint_field_still_gives_a_surface_and_a_warning() -> None:
+    # A step's opacity is 0.51 at the middle and half of that where r = 0.295 half widths.
+    with pytest.warns(UserWarning, match="faint"):
+        radius = solid_mesh(ball(level=25.0), TINY).vertices.norm(dim=1)
+    assert float(radius.mean()) == pytest.approx(0.295 * 0.55, abs=0.015)
 
 
 def test_an_empty_field_has_no_surface() -> None:

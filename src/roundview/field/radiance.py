@@ -101,8 +101,12 @@ class RadianceField(Field):
         Between -1 and 1, unlike the density, so that a straight line between a node inside and one
         outside crosses 0 near where the density has its level.
         """
-        opaque = -math.expm1(-self.level * (self.step / self.half_width))
-        return self.presence(points) - opaque
+        return self.presence(points) - self.opaque
+
+    @property
+    def opaque(self) -> float:
+        """Opacity of a step at the surface's density."""
+        return -math.expm1(-self.level * (self.step / self.half_width))
 
     @property
     def level(self) -> float:

@@ -1,11 +1,13 @@
 """From a distilled field to the finished asset: mesh, texture and Gaussians."""
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Generator
+from jaxtyping import Float
+from torch import Generator, Tensor
 
 from ..camera import Cameras, concatenate_cameras
 from ..field.fit import mesh_from_field
@@ -23,6 +25,9 @@ from .surfacing import Meshing, finished_asset
 RINGS = ((0.0, 12), (45.0, 8), (-30.0, 6), (85.0, 2), (-80.0, 2))
 """Elevations in degrees and numbers of the views that texture and Gaussians are made from; chosen
 by us so that each side is seen squarely by some view."""
+
+_FAINTEST = 0.3
+"""Share of the surface's opacity under which a field counts as empty."""
 
 
 @dataclass(frozen=True)
@@ -176,12 +181,27 @@ def views_from_field(field: RadianceField, cameras: Cameras) -> Views:
 def solid_mesh(field: RadianceField, settings: FieldMeshing) -> Mesh:
     """Draw a field's surface and clean it, not yet unwrapped.
 
+    A guide that is unsure can leave a field so faint that it is nowhere as dense as its surface
+    should be; then the surface is drawn where it is half as opaque as at most, with a warning.
+
     Raises:
-        ValueError: If nothing in the field is solid.
+        ValueError: If the field is empty.
     """
+
+    def drawn(grid: Float[Tensor, "r r r"]) -> Mesh:
+        highest, level = float(grid.max()) + field.opaque, 0.0
+        if _FAINTEST * field.opaque < highest <= field.opaque:
+            warnings.warn(
+                "what was distilled is faint, so its surface is uncertain; more steps "
+                "(--quality standard) or another seed may help",
+                stacklevel=2,
+            )
+            level = 0.5 * highest - field.opaque
+        return mesh_from_density(grid, level=level, half_width=field.half_width)
+
     mesh = mesh_from_field(
         field,
-        lambda grid: mesh_from_density(grid, level=0.0, half_width=field.half_width),
+        drawn,
         resolution=settings.resolution,
         blur=settings.blur,
     )
