@@ -204,7 +204,7 @@ def reconstruct(  # noqa: PLR0913  typer reads the options from the signature
         Rings, typer.Option(help="8 views each at elevations -20, 10, 50; or 16 at elevation 30.")
     ] = Rings.three,
     fit: Annotated[
-        str, typer.Option(help="What the mesh comes from: splat, sdf or radiance.")
+        str, typer.Option(help="What the mesh comes from: splat, sdf, radiance or discs.")
     ] = "splat",
     quality: QualityOption = Quality.standard,
     texture_size: TextureSize = 1024,

@@ -65,7 +65,9 @@ def make(  # noqa: PLR0913  typer reads the options from the signature
     recipe: Recipe = "im3d",
     fit: Annotated[
         str | None,
-        typer.Option(help="What the mesh comes from: splat, sdf, radiance; as the recipe has it."),
+        typer.Option(
+            help="What the mesh comes from: splat, sdf, radiance, discs; as the recipe has it."
+        ),
     ] = None,
     weights: Weights = None,
     quality: QualityOption = Quality.standard,
