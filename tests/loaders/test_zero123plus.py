@@ -7,9 +7,11 @@ import torch
 from checkpoints_tiny import zero123plus_folder
 from fakes import KnownElevation, block, photo_of
 
+from roundview.diffusion.zero123plus import Zero123Plus
 from roundview.image import Foreground
 from roundview.importing import import_checkpoint
 from roundview.loaders.exporting import export_folder
+from roundview.loaders.parts import asks_of_orbit, load_orbit_model
 from roundview.loaders.zero123plus import load_zero123plus, sheet_options
 from roundview.models import PlainStages
 from roundview.recipes.im3d import DRAFT, Im3dModels, novel_views
@@ -53,6 +55,15 @@ def test_the_recipe_s_views_are_drawn_by_it(tmp_path: Path) -> None:
         elevation_deg=20.0,
     )
     assert views.rgb.shape == (3, 24, 24, 3)
+
+
+def test_recipes_find_it_among_the_weights_that_a_user_names(tmp_path: Path) -> None:
+    imported(tmp_path)
+    cards: list[Card] = []
+    model = load_orbit_model(str(tmp_path / "ours"), cards)
+    assert isinstance(model, Zero123Plus)
+    assert [card.kind for card in cards] == ["zero123plus"]
+    assert asks_of_orbit(model) == {"elevation_frames": 0}
 
 
 def test_ours_to_a_folder_to_ours_is_the_same_to_the_bit(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ class VideoOrbit:
         parts: list[nn.Module] = [networks.unet, networks.encode, networks.decode, networks.tower]
         for part in parts:
             part.eval().requires_grad_(False)
+        self.network = networks.unet
         self._at = next(networks.unet.parameters())
 
     def draw(
@@ -181,11 +182,11 @@ class VideoOrbit:
 
     @torch.no_grad()
     def _encoded(self, pictures: Float[Tensor, "n c h w"]) -> Float[Tensor, "n l x y"]:
-        return (
-            torch.cat([self._networks.encode.encode(one[None].to(self._at)) for one in pictures])
-            .float()
-            .cpu()
-        )
+        encoder = self._networks.encode
+        # Half precision would round the pictures before an encoder that needs all of it.
+        precision = torch.float32 if encoder.upcast else self._at.dtype
+        seen = pictures.to(self._at.device, precision)
+        return torch.cat([encoder.encode(one[None]) for one in seen]).float().cpu()
 
     def _in_order(self, frames: Float[Tensor, "t c h w"]) -> Float[Tensor, "t c h w"]:
         """Turn the model's order of frames into ours and ours into the model's."""

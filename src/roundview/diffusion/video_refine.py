@@ -284,7 +284,9 @@ def public_parts(
         part.requires_grad_(False).eval()
 
     def encode(rgba: Tensor) -> Tensor:
-        pictures = (rgba[:, :3] * 2 - 1).to(at)
+        pictures = (rgba[:, :3] * 2 - 1).to(
+            at.device, torch.float32 if encoder.upcast else at.dtype
+        )
         return torch.cat([encoder.encode(one[None]) for one in pictures]).float()
 
     def decode(latents: Tensor) -> Tensor:

@@ -80,7 +80,14 @@ def load_matte(wanted: Wanted, cards: list[Card]) -> Matte:
 
 
 def asks_of_orbit(orbit: OrbitModel) -> dict[str, Any]:
-    """Say what an orbit model asks of a recipe: nothing, or a video model's one ring."""
+    """Say what an orbit model asks of a recipe: nothing, or a video model's one ring.
+
+    A model that draws its own few views only cannot draw frames to estimate the elevation from.
+    """
+    from ..diffusion.zero123plus import Zero123Plus  # noqa: PLC0415  each model when needed
+
+    if isinstance(orbit, Zero123Plus):
+        return {"elevation_frames": 0}
     ring: VideoRing | None = getattr(orbit, "ring", None)
     if ring is None:
         return {}
@@ -148,6 +155,13 @@ def load_orbit_model(
     memory_gb: float | None = None,
 ) -> OrbitModel:
     """Load the orbit model and its autoencoder; arguments as for `load_features`."""
+    sheet = next((card for card in _named(weights) if card.kind == "zero123plus"), None)
+    if sheet is not None:
+        from .zero123plus import load_zero123plus  # noqa: PLC0415  each model when needed
+
+        if cards is not None:
+            cards.append(sheet)
+        return load_zero123plus(sheet, device, memory_gb=memory_gb)
     public = _public_video(weights)
     if public is not None:
         from ..public_models import load_video_orbit  # noqa: PLC0415  each model when needed
@@ -166,10 +180,14 @@ def load_orbit_model(
 
 def _public_video(weights: str | None) -> Card | None:
     """Find the card of a public video checkpoint among what the user named."""
-    named_cards = [] if weights is None else named(weights)
+    named_cards = _named(weights)
     if any(card.kind == "orbit" for card in named_cards):
         return None
     return next((card for card in named_cards if card.kind in VIDEO_KINDS and _draws(card)), None)
+
+
+def _named(weights: str | None) -> list[Card]:
+    return [] if weights is None else named(weights)
 
 
 def _draws(card: Card) -> bool:
