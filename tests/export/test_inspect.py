@@ -135,7 +135,7 @@ def test_splats_are_counted(tmp_path: Path) -> None:
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"not a \.glb, \.obj, \.ply, \.stl, \.splat or \.spz"):
+    with pytest.raises(ValueError, match=r"not a \.glb, \.obj, .* or \.spz"):
         load_mesh(tmp_path / "x.fbx")
 
 
