@@ -106,5 +106,5 @@ def test_a_faint_field_still_gives_a_surface_and_a_warning() -> None:
 
 
 def test_an_empty_field_has_no_surface() -> None:
-    with pytest.raises(ValueError, match="level"):
+    with pytest.raises(ValueError, match="nothing solid came of the distillation"):
         solid_mesh(ball("none"), TINY)

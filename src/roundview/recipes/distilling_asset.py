@@ -190,7 +190,12 @@ def solid_mesh(field: RadianceField, settings: FieldMeshing) -> Mesh:
 
     def drawn(grid: Float[Tensor, "r r r"]) -> Mesh:
         highest, level = float(grid.max()) + field.opaque, 0.0
-        if _FAINTEST * field.opaque < highest <= field.opaque:
+        if highest <= _FAINTEST * field.opaque:
+            raise ValueError(
+                "nothing solid came of the distillation: its model saw nothing in the field; "
+                "another --seed, --quality standard or --recipe im3d may help"
+            )
+        if highest <= field.opaque:
             warnings.warn(
                 "what was distilled is faint, so its surface is uncertain; more steps "
                 "(--quality standard) or another seed may help",
