@@ -11,7 +11,18 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "src" / "roundview"
 LAYERS = (
-    {"rotation", "camera", "image", "views", "gaussians", "mesh", "models", "frames", "kernels"},
+    {
+        "rotation",
+        "camera",
+        "image",
+        "views",
+        "gaussians",
+        "mesh",
+        "models",
+        "frames",
+        "kernels",
+        "kernels_triton",
+    },
     {"segment", "features", "losses", "diffusion", "splat", "field", "surface"},
     {"recipes"},
     {

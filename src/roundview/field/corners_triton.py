@@ -5,7 +5,7 @@
 
 import triton.language as tl
 
-from .jit_triton import jit
+from ..kernels_triton import jit
 
 _PRIME_Y, _PRIME_Z = tl.constexpr(2654435761), tl.constexpr(805459861)
 

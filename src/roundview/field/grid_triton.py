@@ -16,9 +16,9 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
+from ..kernels_triton import jit, launch_at
 from .corners_triton import cell_of, pull_of, row_of, shares_of, signed, steepness, weight_of
 from .grid import GridLayout
-from .jit_triton import jit, launch
 
 # Chosen by us without a GPU at hand, to be tuned.
 _POINTS, _ROWS = 128, 32
@@ -52,7 +52,7 @@ def slope(
     """Give the gradient of the features times `upstream` by the points."""
     points, table, upstream = points.contiguous(), table.contiguous(), upstream.contiguous()
     out = torch.empty_like(points)
-    launch(
+    launch_at(
         slope_kernel,
         (triton.cdiv(len(points), _POINTS),),
         points.device,
@@ -93,7 +93,7 @@ def _encoded(
     points, table, pull = points.contiguous(), table.contiguous(), pull.contiguous()
     features = table.shape[1]
     out = table.new_zeros(len(points), len(layout.scale) * features)
-    launch(
+    launch_at(
         encode_kernel,
         (triton.cdiv(len(points), _POINTS), active),
         points.device,
@@ -128,7 +128,7 @@ def _gathered(
     row = torch.empty(count * 8, dtype=torch.int64, device=points.device)
     weight = upstream.new_empty(count * 8)
     for level in range(active if count else 0):
-        launch(
+        launch_at(
             corner_kernel,
             (triton.cdiv(count, _POINTS),),
             points.device,
@@ -145,7 +145,7 @@ def _gathered(
         sorted_row, order = row.sort(stable=True)
         first, last = int(layout.first[level]), int(layout.first[level + 1])
         edges = torch.searchsorted(sorted_row, torch.arange(first, last + 1, device=points.device))
-        launch(
+        launch_at(
             sum_kernel,
             (triton.cdiv(last - first, _ROWS),),
             points.device,

@@ -15,7 +15,7 @@ import triton.language as tl
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from .jit_triton import jit, launch
+from ..kernels_triton import jit, launch_at
 
 _TINY = tl.constexpr(1e-9)
 # Chosen by us without a GPU at hand, to be tuned. The loops of a program go on until all its rays
@@ -42,7 +42,7 @@ def march(
     none = origin.new_empty(0)
     sizes = (count, full.shape[0], most, half_width, step)
     # Twice the same walk: what is found must be counted before there is a place to put it.
-    launch(
+    launch_at(
         march_kernel,
         programs,
         place,
@@ -62,7 +62,7 @@ def march(
     total = int(first[-1])
     distance = origin.new_empty(total)
     ray = torch.empty(total, dtype=torch.int64, device=place)
-    launch(
+    launch_at(
         march_kernel,
         programs,
         place,
@@ -87,7 +87,7 @@ def composite(
     alpha, values, first = alpha.contiguous(), values.contiguous(), first.contiguous()
     rays, channels = len(first) - 1, values.shape[1]
     out, weight = values.new_zeros(rays, channels), torch.empty_like(alpha)
-    launch(
+    launch_at(
         composite_kernel,
         (triton.cdiv(rays, _RAYS),),
         alpha.device,
@@ -116,7 +116,7 @@ def composite_back(
     alpha, values, first = alpha.contiguous(), values.contiguous(), first.contiguous()
     rays, channels = len(first) - 1, values.shape[1]
     on_alpha, on_values = torch.empty_like(alpha), torch.empty_like(values)
-    launch(
+    launch_at(
         composite_back_kernel,
         (triton.cdiv(rays, _RAYS),),
         alpha.device,

@@ -10,8 +10,8 @@ import math
 
 import triton.language as tl
 
+from ..kernels_triton import jit
 from ..rotation import SH_C0
-from .jit_triton import jit
 
 _C0 = tl.constexpr(SH_C0)
 # Normalisers of the real spherical harmonics: 3DGS writes them as decimals.

@@ -10,7 +10,7 @@ box round the ellipse would give.
 
 import triton.language as tl
 
-from .jit_triton import jit
+from ..kernels_triton import jit
 
 # Widens the ellipse against rounding: a pair too many costs little, a pixel too few is an error.
 _SLACK = tl.constexpr(1e-3)

@@ -8,8 +8,8 @@ The way back through `project_triton.py`, with the sum over cameras inside.
 
 import triton.language as tl
 
+from ..kernels_triton import jit
 from .colour_triton import centre_gradient_of_colour, colour_gradient, direction_towards
-from .jit_triton import jit
 from .project_triton import (
     axes_in_picture,
     covariance_of,

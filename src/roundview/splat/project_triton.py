@@ -21,8 +21,8 @@ import math
 
 import triton.language as tl
 
+from ..kernels_triton import jit
 from .colour_triton import colour_of, direction_towards
-from .jit_triton import jit
 from .render import ALPHA_MIN, BLUR_PX2, FRUSTUM_MARGIN, NEAR
 
 _NEAR, _BLUR = tl.constexpr(NEAR), tl.constexpr(BLUR_PX2)

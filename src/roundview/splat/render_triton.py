@@ -1,6 +1,5 @@
 """The GPU renderer: Triton kernels as one PyTorch function. It needs no compiler but Triton's."""
 
-import contextlib
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,10 +11,10 @@ from torch.autograd.function import once_differentiable
 
 from ..camera import Cameras
 from ..gaussians import Gaussians
+from ..kernels_triton import is_interpreted, launch, on
 from ..views import Views
 from . import tiles_triton as tiles
 from .colour_triton import sh_backward_kernel
-from .jit_triton import is_interpreted
 from .pairs_triton import count_kernel, pair_kernel
 from .project_back_triton import project_backward_kernel
 from .project_triton import project_kernel
@@ -90,7 +89,7 @@ class _Render(torch.autograd.Function):
         inputs = (centre, log_scale, quat_wxyz, opacity_logit, sh, cameras)
         inputs = tuple(tensor.detach().contiguous() for tensor in inputs)
         n = len(cameras)
-        with _on(centre.device):
+        with on(centre.device):
             records, depths = _project(inputs, scene)
             listed = _sort_into_tiles(records, depths, n, scene)
             rgb, alpha, depth, light = _draw(records, listed, n, scene)
@@ -107,7 +106,7 @@ class _Render(torch.autograd.Function):
         inputs, records, drawn = ctx.saved_tensors[:6], ctx.saved_tensors[6], ctx.saved_tensors[12:]
         listed = _Listed(*ctx.saved_tensors[7:12])
         d_pictures = tuple(gradient.contiguous() for gradient in d_pictures)
-        with _on(records.device):
+        with on(records.device):
             d_records = _draw_backward(records, listed, drawn, d_pictures, ctx.scene)
             ellipses = (records, d_records, listed.counts)
             of_cameras = ctx.needs_input_grad[5]
@@ -133,17 +132,6 @@ class _Listed(NamedTuple):
     counts: Int[Tensor, " ng"]
 
 
-def _on(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Launch kernels on the tensors' GPU, which need not be the current one."""
-    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
-
-
-def _launch(kernel: Any, programs: tuple[int, ...], *arguments: Any, **constants: Any) -> None:  # noqa: ANN401  a kernel takes anything
-    """Launch a kernel, unless it has nothing to do: an empty grid is an error."""
-    if min(programs) > 0:
-        kernel[programs](*arguments, **constants)
-
-
 def _project(
     inputs: tuple[Tensor, ...], scene: _Scene
 ) -> tuple[Float[Tensor, "ng 16"], Float[Tensor, " ng"]]:
@@ -152,7 +140,7 @@ def _project(
     records, depths = inputs[0].new_empty(n * g, 16), inputs[0].new_empty(n * g)
     programs = (triton.cdiv(g, _BLOCK), n)
     arguments = (*inputs, records, depths, g, *scene.size_hw)
-    _launch(project_kernel, programs, *arguments, TERMS=inputs[4].shape[1], BLOCK=_BLOCK)
+    launch(project_kernel, programs, *arguments, TERMS=inputs[4].shape[1], BLOCK=_BLOCK)
     return records, depths
 
 
@@ -170,7 +158,7 @@ def _sort_into_tiles(
     tile_count = n * triton.cdiv(h, PAIR["TILE"]) * triton.cdiv(w, PAIR["TILE"])
     counts = torch.zeros(total, dtype=torch.int32, device=device)
     programs = (triton.cdiv(total, PAIR["BLOCK"]),)
-    _launch(count_kernel, programs, records, depths, counts, total, h, w, **PAIR)
+    launch(count_kernel, programs, records, depths, counts, total, h, w, **PAIR)
     order = depths.sort(stable=True).indices
     sorted_counts = counts[order]
     ends = sorted_counts.cumsum(0)
@@ -181,7 +169,7 @@ def _sort_into_tiles(
     keys = torch.full((pairs,), tile_count, dtype=short, device=device)
     owners = torch.empty(pairs, dtype=torch.int32, device=device)
     arguments = (records, order, ends, counts, keys, owners, total, max(total // max(n, 1), 1))
-    _launch(pair_kernel, programs, *arguments, h, w, **PAIR)
+    launch(pair_kernel, programs, *arguments, h, w, **PAIR)
     keys, slot = keys.sort(stable=True)
     tile = torch.arange(tile_count, dtype=short, device=device)
     bounds = torch.zeros(tile_count + 1, dtype=torch.int64, device=device)
@@ -199,7 +187,7 @@ def _draw(
     arguments = (records, listed.ellipse, listed.bounds, scene.background)
     pictures = (rgb, alpha, depth, light)
     programs = (len(listed.bounds) - 1,)
-    _launch(tiles.draw_kernel, programs, *arguments, *pictures, *scene.size_hw, **DRAW)
+    launch(tiles.draw_kernel, programs, *arguments, *pictures, *scene.size_hw, **DRAW)
     return pictures
 
 
@@ -214,7 +202,7 @@ def _draw_backward(
     slots = records.new_zeros(len(listed.slot), tiles.SLOT)
     arguments = (records, listed.ellipse, listed.slot, listed.bounds, scene.background)
     programs = (len(listed.bounds) - 1,)
-    _launch(
+    launch(
         tiles.draw_backward_kernel,
         programs,
         *arguments,
@@ -227,7 +215,7 @@ def _draw_backward(
     d_records, total = torch.empty_like(records), len(records)
     programs = (triton.cdiv(total, SUM["BLOCK"]),)
     arguments = (slots, listed.starts, listed.counts, d_records, total)
-    _launch(tiles.sum_slots_kernel, programs, *arguments, **SUM)
+    launch(tiles.sum_slots_kernel, programs, *arguments, **SUM)
     return d_records
 
 
@@ -249,7 +237,7 @@ def _project_backward(
     blocks = triton.cdiv(g, _BLOCK)
     d_cameras = cameras.new_zeros((blocks, n, 16) if of_cameras else (1,))
     constants = {"TERMS": sh.shape[1], "BLOCK": _BLOCK}
-    _launch(
+    launch(
         project_backward_kernel,
         (blocks,),
         *inputs,
@@ -265,5 +253,5 @@ def _project_backward(
         **constants,
     )
     arguments = (centre, cameras, records, d_records, gradients[4], n, g)
-    _launch(sh_backward_kernel, (blocks,), *arguments, **constants)
+    launch(sh_backward_kernel, (blocks,), *arguments, **constants)
     return *gradients, d_cameras.sum(dim=0) if of_cameras else None

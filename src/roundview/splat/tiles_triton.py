@@ -14,7 +14,7 @@ atomics, and the sums come out the same each time; it costs 40 bytes a pair.
 
 import triton.language as tl
 
-from .jit_triton import jit
+from ..kernels_triton import jit
 from .render import ALPHA_MAX, ALPHA_MIN, TRANSMITTANCE_MIN
 
 SLOT = 10

@@ -10,7 +10,6 @@ the same bytes.
 # Triton infers the types of kernels, takes arrays one by one, and writes constants in capitals.
 # ruff: noqa: ANN001, ANN201, ANN202, N803, PLR0913
 
-import contextlib
 from typing import Any
 
 import torch
@@ -19,9 +18,9 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..kernels_triton import jit, on
 from .antialias import Crossings, Edges, listed
 from .raster import NEAR
-from .raster_triton import jit
 
 _NEAR = tl.constexpr(NEAR)
 _NOTHING = -(2**63)
@@ -51,7 +50,7 @@ def find_crossings_triton(
     ends, opposite = (part.to(device).contiguous() for part in edges)
     sizes = (pixel.shape[1], count, h, w)
     if n * count > 0 and h * w > 0:
-        with _on(device):
+        with on(device):
             lines = torch.zeros(n * count, dtype=torch.int64, device=device)
             grid = (triton.cdiv(n * count, _EDGES),)
             count_kernel[grid](*places, ends, opposite, lines, n, *sizes, BLOCK=_EDGES)
@@ -99,7 +98,7 @@ class _Blended(torch.autograd.Function):
         picture, out = picture.contiguous(), torch.empty_like(picture)
         share = picture.new_empty(n, h, w)
         wide = triton.next_power_of_2(c)
-        with _on(picture.device):
+        with on(picture.device):
             if len(slot):
                 grid = (triton.cdiv(len(slot), _PIECES),)
                 reach_kernel[grid](*parts, beyond, len(slot), BLOCK=_PIECES)
@@ -117,7 +116,7 @@ class _Blended(torch.autograd.Function):
         given = upstream[0].float().contiguous()
         on_picture, on_beyond = torch.empty_like(picture), torch.zeros_like(beyond)
         on_place = torch.zeros_like(parts[0])
-        with _on(picture.device):
+        with on(picture.device):
             grid, wide = (triton.cdiv(n * h * w, _PIXELS),), triton.next_power_of_2(c)
             blend_back_kernel[grid](
                 picture, beyond, share, given, on_picture, on_beyond, n * h * w, h, w, c,
@@ -129,10 +128,6 @@ class _Blended(torch.autograd.Function):
                 out = (on_beyond, on_place, len(on_place))
                 reach_back_kernel[grid](place, down, line, slot, *out, BLOCK=_PIECES)
         return on_picture, on_place, None
-
-
-def _on(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
 @jit

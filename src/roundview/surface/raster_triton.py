@@ -9,11 +9,6 @@ index; a minimum does not depend on the order, so the same input gives the same 
 # Triton infers the types of kernels, takes arrays one by one, and writes constants in capitals.
 # ruff: noqa: ANN001, ANN201, ANN202, N803, PLR0913
 
-import contextlib
-import inspect
-from collections.abc import Callable
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -21,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..camera import Cameras
+from ..kernels_triton import jit, on
 from ..mesh import Mesh
 from .raster import NEAR, SLACK, SLACK_PX
 
@@ -29,11 +25,6 @@ _SIDE = tl.constexpr(8)
 _NOTHING = 2**63 - 1
 # Chosen by us without a GPU at hand, to be tuned.
 _FACES, _TILES, _PIXELS = 128, 8, 256
-
-
-def jit(function: Callable[..., Any]) -> Any:  # noqa: ANN401  a kernel is launched as kernel[grid](...)
-    """Compile as `triton.jit` does, also where a test run has wrapped functions in type checks."""
-    return triton.jit(inspect.unwrap(function))
 
 
 def rasterize_triton(
@@ -61,8 +52,7 @@ def rasterize_triton(
     keys = torch.full((n, h, w), _NOTHING, dtype=torch.int64, device=vertices.device)
     face_at = torch.empty((n, h, w), dtype=torch.int32, device=vertices.device)
     depth, bary = screen.new_empty(n, h, w), screen.new_empty(n, h, w, 2)
-    on = torch.cuda.device(vertices.device) if vertices.is_cuda else contextlib.nullcontext()
-    with on:
+    with on(vertices.device):
         counts = torch.zeros(n * f, dtype=torch.int64, device=vertices.device)
         sizes = (len(vertices), f, h, w)
         if n * f > 0:
