@@ -1,6 +1,7 @@
 """The recipe from photo to asset with untrained models, and the parts that need no model."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,11 +9,13 @@ import torch
 from fakes import block, photo_of
 from hifi_tiny import RGNV, SIDE, TINY, Dome, tiny_enhancer, tiny_models
 
-from roundview.diffusion.depth2image import PAPER, PAPER_RGSD
+from roundview.diffusion.depth2image import PAPER, PAPER_RGSD, Prompts
+from roundview.diffusion.small_depth_image import ImageGuide
 from roundview.field.grid import GridSettings
-from roundview.field.radiance import RadianceSettings
+from roundview.field.radiance import RadianceField, RadianceSettings
 from roundview.image import Foreground
 from roundview.models import Kept, NothingKept, PlainStages, Report, Value
+from roundview.recipes.distilling import distilled_field
 from roundview.recipes.enhancing import Remembered, remembered
 from roundview.recipes.framing import photo_view
 from roundview.recipes.hifi123 import (
@@ -25,7 +28,8 @@ from roundview.recipes.hifi123 import (
     rgsd_colours,
     with_estimates,
 )
-from roundview.recipes.hifi123_refine import Surface
+from roundview.recipes.hifi123_refine import Surface, refine_colours
+from roundview.views import Views
 
 TINY_FIELD = RadianceSettings(grid=GridSettings(2, 2, 8, 4, 8), hidden=8, samples=32)
 
@@ -110,6 +114,44 @@ def test_the_photograph_is_inverted_once_and_not_again_for_what_is_finished(
     del stage.results["refine"]  # Killed in its middle: the fixed views are there already.
     refined()
     assert len(asked) == 2
+
+
+def test_a_model_that_asks_for_a_size_has_the_refine_stage_rendered_at_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[int] = []
+
+    def watched(*told: Any, **named: Any) -> RadianceField:  # noqa: ANN401  handed on
+        sizes.extend([told[3].size_hw[0], told[5].size_px])
+        return refine_colours(*told, **named)
+
+    monkeypatch.setattr("roundview.recipes.hifi123.refine_colours", watched)
+    subject = Foreground(torch.full((SIDE, SIDE, 3), 0.6), torch.ones(SIDE, SIDE))
+    front = photo_view(subject, elevation_deg=10.0, distance=1.5, fov_deg=49.13)
+    surface = Surface(TINY_FIELD.build(torch.Generator().manual_seed(0)), block())
+    for settings in (TINY, replace(TINY, refine_px=24)):
+        rng = torch.Generator().manual_seed(0)
+        stage = PlainStages()
+        rgsd_colours(surface, front, subject, tiny_enhancer(), rng, settings, stage=stage)
+    assert sizes == [32, 32, 24, 24]
+
+
+def test_a_2d_prior_of_another_kind_takes_the_enhancer_s_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[object] = []
+
+    def watched(photo: Views, guides: list[Any], *told: Any, **named: Any) -> RadianceField:  # noqa: ANN401
+        asked.append(guides[1][0])
+        return distilled_field(photo, guides, *told, **named)
+
+    monkeypatch.setattr("roundview.recipes.hifi123.distilled_field", watched)
+    models = tiny_models()
+    token = torch.ones(1, 1, 6)
+    other = ImageGuide(models.enhancer.models, Prompts(token, token, token), scale=1.0)
+    told = replace(models, image_prior=other)
+    hifi123(photo_of(block()), told, torch.Generator().manual_seed(0), TINY)
+    assert asked == [other]
 
 
 def test_views_are_drawn_and_then_enhanced() -> None:

@@ -96,7 +96,7 @@ def load_hifi123(wanted: Wanted) -> Loaded:
         models,
         tuple(cards),
         identity_of(wanted, cards, place),
-        {} if image is None else {"size_px": enhancer.models.size_px},
+        {} if image is None else dict.fromkeys(("size_px", "refine_px"), enhancer.models.size_px),
         {"views": drawing, "depth_image": network.unet},
     )
 

@@ -79,6 +79,8 @@ class Hifi123:
         rgsd: The same in the refine stage: T = 20, l = 12 (paper).
         tet_cells: Cells along a side of the tetrahedral grid.
         refining: The refine stage.
+        refine_px: Side of its renderings; None takes that of `refining`. A published model is
+            shown its own size, 512 (the paper's 1,024 are brought to it).
         view_px: Side of the renderings that texture and Gaussians are made from.
         fit_steps: Of the Gaussians.
         smoothing: Rounds of `smooth` over the mesh.
@@ -108,6 +110,7 @@ class Hifi123:
     rgsd: Rgnv = Rgnv(steps=20, kept_steps=12)  # noqa: RUF009  a frozen value
     tet_cells: int = 96
     refining: Refining = Refining()  # noqa: RUF009  a frozen value
+    refine_px: int | None = None
     view_px: int = 192
     fit_steps: int = 400
     smoothing: int = 24
@@ -152,6 +155,7 @@ class Hifi123Models:
         enhancer: The image model that knows depth: RGNV, RGSD, and without depth the 2D prior.
         depth: Estimates the photograph's depth and normals.
         steps: Sampler steps that the view model is best in; None takes those of the settings.
+        image_prior: The 2D prior, if it is another model, told in words what is wanted.
     """
 
     matte: Matte
@@ -161,6 +165,7 @@ class Hifi123Models:
     enhancer: Enhancer
     depth: DepthModel
     steps: int | None = None
+    image_prior: ViewGuide | None = None
 
 
 def hifi123(
@@ -192,12 +197,12 @@ def hifi123(
     )
     told = stage("depth", lambda _: with_estimates(front, models.depth))
     prompts = models.enhancer.prompts(subject)
+    image_prior = models.image_prior or ImageGuide(
+        models.enhancer.models, prompts, scale=settings.scale_2d
+    )
     guides = [
         (models.prior(front), Asking(settings.weight_3d, times=TIMES_3D)),
-        (
-            ImageGuide(models.enhancer.models, prompts, scale=settings.scale_2d),
-            Asking(settings.weight_2d, times=TIMES_2D),
-        ),
+        (image_prior, Asking(settings.weight_2d, times=TIMES_2D)),
     ]
     coarse = distilled_field(told, guides, rng, coarse_stage(settings), stage=stage, name="coarse")
     mesh = stage("tetrahedra", lambda _: _solid(coarse, settings))
@@ -326,6 +331,8 @@ def rgsd_colours(
             and is made in the first of them that runs.
     """
     refining = settings.refining
+    if settings.refine_px is not None:
+        refining = replace(refining, size_px=settings.refine_px)
     elevation_deg = float(photo.cameras.elevation_deg[0])
     fixed = fixed_cameras(FIXED_AZIMUTHS_DEG, refining, elevation_deg)
 
