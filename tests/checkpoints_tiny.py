@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from roundview.diffusion.checkpoints.autoencoder import AutoencoderShape
 from roundview.diffusion.checkpoints.dpt import DptShape
-from roundview.diffusion.checkpoints.families import FirstStage
+from roundview.diffusion.checkpoints.families import FirstStage, layout_of_network
+from roundview.diffusion.checkpoints.transformers_clip import NamedText
 from roundview.diffusion.checkpoints.unet import UNetShape
 from roundview.diffusion.clip import ClipShape, ClipTower
 from roundview.diffusion.clip_text import ClipText, ClipTextShape
 from roundview.diffusion.dpt import DptHybrid
+from roundview.diffusion.imagedream import ImageDreamUNet, ResamplerShape
 from roundview.diffusion.ldm_autoencoder import LdmAutoencoder
 from roundview.diffusion.ldm_unet import LdmUNet
 from roundview.diffusion.video_unet import VideoUNet
@@ -95,6 +97,65 @@ def sd2_depth_state() -> dict[str, Tensor]:
         for prefix, tensors in named.items()
         for name, tensor in tensors.items()
     }
+
+
+PICTURE = UNetShape(4, 4, 64, (1,), 1, (True,), (8,), 64)
+NAMED_TEXT = ClipTextShape(64, 2, 1, 515, 8, 0, 2.0, quick=True, skipped=0)
+
+
+def _all_of(networks: dict[str, nn.Module]) -> dict[str, Tensor]:
+    """Name networks' tensors as the original does, each under its prefix; round them."""
+    return {
+        prefix + name: tensor.half().float().contiguous()
+        for prefix, network in networks.items()
+        for name, tensor in layout_of_network(network).to_original(network.state_dict()).items()
+    }
+
+
+def sd1_state() -> dict[str, Tensor]:
+    """As in Stable Diffusion 1.5's file, whose text tower has transformers' names."""
+    torch.manual_seed(7)
+    return _all_of(
+        {
+            "model.diffusion_model.": LdmUNet(PICTURE),
+            "first_stage_model.": LdmAutoencoder(CODEC),
+            "cond_stage_model.transformer.": NamedText(NAMED_TEXT),
+        }
+    )
+
+
+def sd2_state() -> dict[str, Tensor]:
+    """As in Stable Diffusion 2.1's file."""
+    torch.manual_seed(8)
+    return _all_of(
+        {
+            "model.diffusion_model.": LdmUNet(replace(DEPTH, in_channels=4)),
+            "first_stage_model.": LdmAutoencoder(CODEC),
+            "cond_stage_model.model.": ClipText(TEXT),
+        }
+    )
+
+
+def mvdream_state() -> dict[str, Tensor]:
+    """As in MVDream's file."""
+    torch.manual_seed(9)
+    unet = LdmUNet(replace(DEPTH, in_channels=4, camera=16))
+    return sd2_state() | _all_of({"model.diffusion_model.": unet})
+
+
+def imagedream_state() -> dict[str, Tensor]:
+    """As in ImageDream's file, whose autoencoder and towers have prefixes of their own."""
+    torch.manual_seed(10)
+    shape = replace(DEPTH, in_channels=4, camera=16)
+    tokens = ResamplerShape(features=64, width=64, depth=1, heads=1, tokens=4, context=64)
+    return _all_of(
+        {
+            "model.diffusion_model.": ImageDreamUNet(shape, tokens),
+            "vae_model.": LdmAutoencoder(CODEC),
+            "clip_model.model.visual.": ClipTower(TOWER),
+            "clip_model.model.": ClipText(TEXT),
+        }
+    )
 
 
 def hi3d_second_state() -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from .diffusion.video_orbit import (
     VideoOrbit,
     VideoRing,
     hi3d_numbers,
+    hi3d_paper_numbers,
     sv3d_p_numbers,
     sv3d_u_numbers,
     svd_numbers,
@@ -31,7 +33,7 @@ from .weights import Card, WeightsMissing, load_tensors
 
 _RINGS = {"hi3d": HI3D, "sv3d": SV3D, "svd": VideoRing(frames=14, size_px=512)}
 # Length of the vector beside the time embedding.
-_POSED, _UNPOSED = 1280, 256
+_POSED, _UNPOSED, _OF_PAPER = 1280, 256, 512
 
 
 def load_networks(
@@ -202,7 +204,12 @@ def _numbers(card: Card, unet: VideoUNet) -> Numbers:
         if unet.shape.vector not in by_length:
             raise ValueError(f"{card.name}: no SV3D has a vector of {unet.shape.vector}")
         return by_length[unet.shape.vector]
-    return hi3d_numbers if card.kind == "hi3d" else svd_numbers
+    if card.kind != "hi3d":
+        return svd_numbers
+    # The paper has no score in it, the released weights have.
+    if unet.shape.vector == _OF_PAPER:
+        return hi3d_paper_numbers
+    return partial(hi3d_numbers, aesthetic=video_ring(card).aesthetic)
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

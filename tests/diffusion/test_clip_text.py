@@ -1,4 +1,8 @@
 import gzip
+import json
+import random
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -136,3 +140,82 @@ def test_the_empty_prompt_needs_no_merges() -> None:
     torch.testing.assert_close(empty(["", " "]), tell(["", ""]))
     with pytest.raises(ValueError, match="there are no merges"):
         empty(["", "a parrot"])
+
+
+CORPUS = (
+    "a photo of the red chair, the blue car and the green lamp: it's on the table. "
+    "the cat's toys don't stand there; we've seen they're here, i'm sure you'll find 12 of them! "
+    "une élégante théière à fleurs; ein größerer Hut; 日本の木の人形"
+)
+TEXTS = [
+    "A photo of the red chair",
+    "THE CAT'S toys, DON'T!!",
+    "i'm 3d-asset no. 1234567890 (we've 12)",
+    "  spaces\t and\nlines  ",
+    "théière élégante, größerer ÉTÉ",
+    "the\u0301ie\u0300re",  # Letters and their accents apart.
+    "日本の 人形 № ½ x² _under_score_",
+    "...'s 'tis 'twas rock'n'roll ''ll'' they'll",
+    "emoji 🎩 and 👩‍👩‍👧 end",
+    "",
+    "word " * 40,
+]
+
+
+def merges_of_text(text: str, count: int) -> list[tuple[str, str]]:
+    """Learn merges as byte pair encoding does: again and again the pair that is most frequent."""
+    alphabet = Tokens([])
+    words = Counter(text.lower().split())
+    cut = {word: alphabet.parts(word) for word in words}
+    merges: list[tuple[str, str]] = []
+    while len(merges) < count:
+        pairs = Counter[tuple[str, str]]()
+        for word, parts in cut.items():
+            for pair in pairwise(parts):
+                pairs[pair] += words[word]
+        best = max(sorted(pairs), key=lambda pair: pairs[pair])
+        merges.append(best)
+        tokens = Tokens(merges)
+        cut = {word: tokens.parts(word) for word in words}
+    return merges
+
+
+def test_tokens_are_those_of_transformers_tokenizer(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    merges = merges_of_text(CORPUS, 120)
+    assert ("the", "</w>") not in merges
+    ours = Tokens(merges, length=32, pad=-1)
+    (tmp_path / "vocab.json").write_text(
+        json.dumps(ours.ids | {"<|startoftext|>": ours.start, "<|endoftext|>": ours.end})
+    )
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in merges), ""]
+    (tmp_path / "merges.txt").write_text("\n".join(lines), encoding="utf-8")
+    again = Tokens.read(tmp_path / "merges.txt", length=32, pad=-1)
+    theirs = transformers.CLIPTokenizerFast.from_pretrained(tmp_path, model_max_length=32)
+    wanted = theirs(TEXTS, padding="max_length", truncation=True, max_length=32)["input_ids"]
+    assert ours(TEXTS).tolist() == wanted
+    assert torch.equal(again(TEXTS), ours(TEXTS))
+    # Merges were used, and not letters alone.
+    assert len(spelled(ours, "the red chair")) < 6
+
+
+def test_any_text_is_cut_as_transformers_cuts_it(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    merges = merges_of_text(CORPUS, 60)
+    ours = Tokens(merges, length=77, pad=-1)
+    (tmp_path / "vocab.json").write_text(
+        json.dumps(ours.ids | {"<|startoftext|>": ours.start, "<|endoftext|>": ours.end})
+    )
+    (tmp_path / "merges.txt").write_text(
+        "\n".join(["#version: 0.2", *(" ".join(pair) for pair in merges), ""]), encoding="utf-8"
+    )
+    theirs = transformers.CLIPTokenizerFast.from_pretrained(tmp_path, model_max_length=77)
+    rng = random.Random(0)
+    # No ampersands: OpenAI's own program turns "&amp;" into "&", as ours does, transformers' not.
+    # No capital sigma: Python writes a small one at a word's end otherwise, transformers does not.
+    letters = "aZé'sS t\u0301llVEreRE09½²_-.!?🎩の日ǅΩ\u00a0" + "\u2019İß"
+    texts = ["".join(rng.choices(letters, k=rng.randrange(1, 24))) for _ in range(300)]
+    wanted = theirs(texts, padding="max_length", truncation=True, max_length=77)["input_ids"]
+    found = ours(texts).tolist()
+    wrong = [text for text, a, b in zip(texts, found, wanted, strict=True) if a != b]
+    assert wrong == []

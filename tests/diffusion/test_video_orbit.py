@@ -15,6 +15,7 @@ from roundview.diffusion.video_orbit import (
     VideoRing,
     alpha_over_white,
     hi3d_numbers,
+    hi3d_paper_numbers,
     sv3d_p_numbers,
     sv3d_u_numbers,
     svd_numbers,
@@ -107,6 +108,10 @@ def test_frames_whose_last_is_the_photographs_are_put_in_our_order() -> None:
 
 def test_the_numbers_beside_the_time_are_as_long_as_published() -> None:
     assert hi3d_numbers(16, 10.0, 0.02).shape == (16, 768)
+    told, paper = hi3d_numbers(2, 10.0, 0.02, aesthetic=6.0), hi3d_paper_numbers(2, 10.0, 0.02)
+    assert float(told[0, 0]) == 6.0
+    # In the paper there is no score; the rest is the same.
+    assert torch.equal(told[:, 256:], paper)
     assert svd_numbers(14, 0.0, 0.02).shape == (14, 768)
     assert sv3d_u_numbers(21, 0.0, 1e-5).shape == (21, 256)
     assert sv3d_p_numbers(21, 10.0, 1e-5).shape == (21, 1280)

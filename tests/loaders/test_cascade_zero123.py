@@ -18,7 +18,7 @@ from roundview.loaders.cascade_zero123 import (
     load_cascade_zero123,
     zero123_views,
 )
-from roundview.loaders.memory import room_for
+from roundview.loaders.memory import Asked, room_for
 from roundview.memory import GB, MemoryPlan, Room
 from roundview.models import PlainStages
 from roundview.recipes.cascade_zero123 import DRAFT, novel_views
@@ -101,6 +101,25 @@ def test_base_and_refiner_share_the_memory(tmp_path: Path) -> None:
     limit = 1.2 * one.plan.peak_bytes / GB
     with pytest.raises(ValueError, match=r"is not enough: at least .* by (first|second): net "):
         load_cascade_zero123(replace(wanted, memory_gb=limit))
+
+
+def test_a_distillation_is_planned_with_the_refiner_s_way_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported(tmp_path, "first")
+    imported(tmp_path, "second", known_views=5)
+    wanted = Wanted(str(tmp_path / "weights"), use_matte=False, photo_elevation_deg=10.0)
+
+    planned: list[list[int]] = []
+
+    def watched(asked: list[Asked], device: torch.device, memory_gb: float | None) -> Room:
+        planned.append([each.drawn.judged for each in asked])
+        return room_for(asked, device, memory_gb)
+
+    monkeypatch.setattr("roundview.loaders.cascade_zero123.room_for", watched)
+    load_cascade_zero123(wanted)
+    load_cascade_zero123(wanted, way="sds")
+    assert planned == [[0, 0], [0, DRAFT.sds_views]]
 
 
 def test_where_it_is_narrow_fewer_views_are_drawn_at_a_time(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from roundview.diffusion.checkpoints.families import Settings, original_state
 from roundview.importing import import_checkpoint, read_checkpoint
 from roundview.loaders.exporting import export_folder
 from roundview.loaders.folders import all_names, read_folder
+from roundview.public_models import load_networks
 
 UNET = "diffusion_pytorch_model"
 
@@ -210,3 +211,22 @@ def test_a_folder_of_nothing_is_told(tmp_path: Path) -> None:
         read(tmp_path)
     with pytest.raises(ValueError, match="is no folder"):
         read(tmp_path / "none")
+
+
+def test_of_clip_s_two_towers_the_one_for_pictures_is_kept(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1}
+    vision = {**sizes, "num_attention_heads": 1, "patch_size": 14, "image_size": 28}
+    words = {**sizes, "num_attention_heads": 1, "vocab_size": 99, "max_position_embeddings": 8}
+    words |= {"bos_token_id": 97, "eos_token_id": 98, "pad_token_id": 0}
+    config = transformers.CLIPConfig(text_config=words, vision_config=vision, projection_dim=24)
+    torch.manual_seed(0)
+    theirs = transformers.CLIPModel(config).eval()
+    theirs.save_pretrained(tmp_path / "clip")
+    card = import_checkpoint(tmp_path / "clip", "clip", tmp_path / "out", half=False)
+    tower = load_networks(card, torch.device("cpu"))["image_tower"]
+    picture = torch.randn(1, 3, 28, 28)
+    with torch.no_grad():
+        hidden = theirs.vision_model(picture).pooler_output
+        wanted = theirs.visual_projection(hidden)
+        torch.testing.assert_close(tower(picture), wanted, atol=1e-5, rtol=1e-4)

@@ -1,11 +1,12 @@
 """HiFi-123's models are built as their cards say."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from checkpoints_tiny import midas_state, sd2_depth_state
+from checkpoints_tiny import midas_state, sd1_state, sd2_depth_state
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -14,6 +15,7 @@ from roundview.diffusion.known_views import SmallViewModel
 from roundview.diffusion.ldm_unet import LdmUNet
 from roundview.diffusion.public_depth_image import PlacedDepthUNet
 from roundview.diffusion.small_depth_image import small_depth_image_shape
+from roundview.diffusion.text_guide import TextGuide
 from roundview.image import Foreground
 from roundview.importing import import_checkpoint
 from roundview.loaders import Wanted, hifi123
@@ -112,6 +114,45 @@ def test_a_prompt_needs_the_merges_of_its_tokenizer(tmp_path: Path) -> None:
     )
     assert not torch.equal(prompts.target, prompts.source)
     assert torch.equal(prompts.negative, prompts.source)
+
+
+def test_a_prompt_of_the_user_goes_before_the_card_s(tmp_path: Path) -> None:
+    weights = published(tmp_path / "a", prompt="b")
+    (Path(weights) / "sd2.merges.txt").write_text("#version\na b</w>\n")
+    subject = Foreground(torch.rand(8, 8, 3), torch.ones(8, 8))
+    cards: list[Card] = []
+    wanted = Wanted(weights, use_matte=False, photo_elevation_deg=5.0)
+    own, said = (
+        load_enhancer(replace(wanted, prompt=prompt), cards).prompts(subject).target
+        for prompt in (None, "ab")
+    )
+    assert not torch.equal(own, said)
+    loaded = load_hifi123(replace(wanted, prompt="ab"))
+    assert loaded.prompt == "ab"
+    assert torch.equal(loaded.models.enhancer.prompts(subject).target, said)
+    assert loaded.identity != load_hifi123(wanted).identity
+    # The stages are drawn at the size of the model.
+    assert loaded.asks == {"size_px": 32, "refine_px": 32}
+
+
+def test_stable_diffusion_is_the_2d_prior_where_it_is_told_something(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_file(sd1_state(), tmp_path / "sd1.safetensors")
+    card = import_checkpoint(tmp_path / "sd1.safetensors", "sd1", tmp_path / "weights")
+    save_card(replace(card, settings={**card.settings, "options": {"size_px": 32}}))
+    (tmp_path / "weights" / "sd1.merges.txt").write_text("#version\na b</w>\n")
+    wanted = Wanted(str(tmp_path / "weights"), use_matte=False, photo_elevation_deg=5.0)
+    loaded = load_hifi123(replace(wanted, prompt="ab"))
+    prior = loaded.models.image_prior
+    assert isinstance(prior, TextGuide)
+    # The paper's for a model that reads text.
+    assert (prior.scale, prior.size_px) == (20.0, 32)
+    assert "sd1" in {card.name for card in loaded.cards}
+    with caplog.at_level(logging.WARNING):
+        assert load_hifi123(wanted).models.image_prior is None
+    assert "sd1 is not asked: it judges by words" in caplog.text
+    assert load_hifi123(replace(wanted, weights=None)).prompt is None
 
 
 @torch.no_grad()

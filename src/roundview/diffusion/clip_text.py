@@ -87,7 +87,15 @@ class Tokens:
 
     Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units", 2016, on bytes,
     in the order of CLIP: 256 bytes, 256 that end a word, one a merge, and two that begin and end.
-    Unlike the original's, the text is not mended by `ftfy` before.
+    Unlike the original's, the text is not mended by `ftfy` before, but for its letters being
+    composed (NFC).
+
+    Attributes:
+        ids: Number of each part of a word.
+        length: Of every text.
+        start: Number that begins a text.
+        end: Number that ends one.
+        pad: Number after the end.
     """
 
     def __init__(
@@ -104,7 +112,7 @@ class Tokens:
         self._rank = {pair: k for k, pair in enumerate(merges)}
         words = [*letters, *(letter + _END_OF_WORD for letter in letters)]
         words += ["".join(pair) for pair in self._rank]
-        self._ids = {word: k for k, word in enumerate(words)}
+        self.ids = {word: k for k, word in enumerate(words)}
         self.length = length
         self.start, self.end = len(words), len(words) + 1
         self.pad = self.end if pad < 0 else pad
@@ -137,12 +145,13 @@ class Tokens:
         """Give the tokens of texts, with their beginning and end."""
         rows = torch.full((len(texts), self.length), self.pad)
         for row, text in zip(rows, texts, strict=True):
-            inside = [self._ids[part] for word in _words(text) for part in self._parts(word)]
+            inside = [self.ids[part] for word in _words(text) for part in self.parts(word)]
             whole = [self.start, *inside[: self.length - 2], self.end]
             row[: len(whole)] = torch.tensor(whole)
         return rows
 
-    def _parts(self, word: str) -> list[str]:
+    def parts(self, word: str) -> list[str]:
+        """Cut a word, as `ids` has its parts; the last one ends in `</w>`."""
         letters = _letters()
         parts = [letters[byte] for byte in word.encode()]
         parts[-1] += _END_OF_WORD
@@ -233,7 +242,8 @@ def _letters() -> dict[int, str]:
 
 def _words(text: str) -> list[str]:
     """Cut a text into words as CLIP does: letters together, each digit alone, signs together."""
-    clean = " ".join(html.unescape(html.unescape(text)).split()).lower()
+    whole = unicodedata.normalize("NFC", html.unescape(html.unescape(text)))
+    clean = " ".join(whole.split()).lower()
     words: list[str] = []
     at, before = 0, " "
     while at < len(clean):

@@ -59,6 +59,9 @@ class VideoRing:
         photo_last: Whether the last frame is the photograph's (SV3D), or the first.
         cond_aug: Noise on the photograph's latents.
         decoded_at_once: Frames decoded together; fewer need less memory.
+        aesthetic: Score that Hi3D is told, of 1 to 10. Its released code scores the photograph with
+            a network that is not part of the checkpoint; 5.5 is near the mean of that scale's
+            training pictures (chosen by us, not tried).
     """
 
     frames: int = 16
@@ -69,6 +72,7 @@ class VideoRing:
     photo_last: bool = False
     cond_aug: float = 0.02
     decoded_at_once: int = 4
+    aesthetic: float = 5.5
 
 
 HI3D = VideoRing()
@@ -229,16 +233,19 @@ def decoded_clip(
     return torch.cat([decoder.decode(part) for part in parts])
 
 
-def hi3d_numbers(frames: int, elevation_deg: float, cond_aug: float) -> Float[Tensor, "t m"]:
-    """Give Hi3D's first vector: an aesthetic score, whole degrees of elevation, the noise.
+def hi3d_numbers(
+    frames: int, elevation_deg: float, cond_aug: float, *, aesthetic: float = HI3D.aesthetic
+) -> Float[Tensor, "t m"]:
+    """Give Hi3D's first vector as released: an aesthetic score, then as in its paper."""
+    score = torch.tensor([[aesthetic]])
+    told = torch.cat([score, sinusoids(100 * score, 255)], dim=1).expand(frames, -1)
+    return torch.cat([told, hi3d_paper_numbers(frames, elevation_deg, cond_aug)], dim=1)
 
-    The released code scores the photograph with a network that is not part of the checkpoint; here
-    the score is 5.5, near the mean of that scale's training pictures (chosen by us, not tried).
-    """
-    score = torch.tensor([[5.5]])
-    told = torch.cat([score, sinusoids(100 * score, 255)], dim=1)
+
+def hi3d_paper_numbers(frames: int, elevation_deg: float, cond_aug: float) -> Float[Tensor, "t m"]:
+    """Give Hi3D's vector as its paper has it: whole degrees of elevation, and the noise."""
     elevation = sinusoids(torch.tensor([[float(int(elevation_deg))]]), 256)
-    vector = torch.cat([told, elevation, sinusoids(torch.tensor([[cond_aug]]), 256)], dim=1)
+    vector = torch.cat([elevation, sinusoids(torch.tensor([[cond_aug]]), 256)], dim=1)
     return vector.expand(frames, -1)
 
 

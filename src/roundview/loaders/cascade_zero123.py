@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import fields, replace
+from typing import Literal
 
 import torch
 from torch import nn
@@ -35,15 +36,21 @@ from .parts import (
 )
 
 _log = logging.getLogger(__name__)
+_JUDGED = 4
+"""Renderings a step that the refiner judges, as the recipe's `sds_views`."""
 _SMALL_STEPS = (1, 1)
 """Sampler steps of our small pair, which is best in one (see the facts of its card)."""
 
 
-def load_cascade_zero123(wanted: Wanted) -> Loaded:
+def load_cascade_zero123(wanted: Wanted, *, way: Literal["views", "sds"] = "views") -> Loaded:
     """Load what the Cascade-Zero123 recipe asks for.
 
     With imported checkpoints of kind "zero123" among the weights, those draw: the refiner is the
     one whose card says `"known_views": 5` in its settings, the base any other. Else our small pair.
+
+    Args:
+        wanted: Which weights, and where they are to run.
+        way: Of the recipe's settings; a distillation needs more memory.
 
     Raises:
         WeightsMissing: If one of the networks is not installed.
@@ -56,7 +63,11 @@ def load_cascade_zero123(wanted: Wanted) -> Loaded:
     elevation = load_estimator(wanted, features, cards)
     given = [] if wanted.weights is None else named(wanted.weights)
     public = [card for card in given if card.kind == "zero123"]
-    base, refiner = _public(public, cards, wanted) if public else _small(wanted, cards, place)
+    judged = _JUDGED if way == "sds" else 0
+    if public:
+        base, refiner = _public(public, cards, wanted, judged)
+    else:
+        base, refiner = _small(wanted, cards, place)
     models = CascadeZero123Models(matte, elevation, base, refiner, _guide, features)
     if not public:
         models = replace(models, steps=_SMALL_STEPS)
@@ -79,12 +90,13 @@ def _small(
 
 
 def _public(
-    public: list[Card], cards: list[Card], wanted: Wanted
+    public: list[Card], cards: list[Card], wanted: Wanted, judged: int
 ) -> tuple[Zero123Views, Zero123Views]:
     refiners = [card for card in public if card.settings.get("known_views") == 5]
     bases = [card for card in public if card not in refiners] or refiners
     used = bases[:1] if not refiners or refiners[0] is bases[0] else [bases[0], refiners[0]]
-    asked = [asked_of_zero123(card) for card in used]
+    # In a distillation the refiner judges; the base has drawn before.
+    asked = [asked_of_zero123(card, judged=judged * (card is used[-1])) for card in used]
     room = room_for(asked, torch_device(wanted.device), wanted.memory_gb)
     models = [zero123_views(card, room) for card in used]
     cards += used

@@ -21,6 +21,7 @@ from .folders import all_names
 _PIPELINES = {
     "zero123": "Zero1to3StableDiffusionPipeline",
     "svd": "StableVideoDiffusionPipeline",
+    **dict.fromkeys(("sd1", "sd2", "sd2-v"), "StableDiffusionPipeline"),
     "zero123plus": "Zero123PlusPipeline",
 }
 _RAMP = "ramp.coefficients"

@@ -53,7 +53,7 @@ def read_folder(
             configuration asks for what our networks do not do; the message names it.
     """
     places = _places(folder)
-    configs = {name: read_json(place / "config.json") for name, place in places.items()}
+    configs = {name: _config(place) for name, place in places.items()}
     _must_be_scheduled(folder, kind)
     ported = _port_of_mvdream(kind, places, configs, read)
     known, rest = _read_rest(folder / REST, kind, read)
@@ -133,7 +133,7 @@ def _places(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder")
     if (folder / "config.json").is_file():
-        return {_called(read_json(folder / "config.json")): folder}
+        return {_called(_config(folder)): folder}
     found = {each.parent.name: each.parent for each in sorted(folder.glob("*/config.json"))}
     for other in PROJECTIONS[1:]:
         if other in found and PROJECTIONS[0] not in found:
@@ -143,6 +143,16 @@ def _places(folder: Path) -> dict[str, Path]:
     if not found:
         raise ValueError(f"{folder} holds no component of diffusers (a folder with config.json)")
     return found
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """Read a component's configuration; of CLIP's two towers in one folder, the pictures'."""
+    told = read_json(folder / "config.json")
+    vision = told.get("vision_config")
+    if not isinstance(vision, dict):
+        return told
+    projected = {"projection_dim": told.get("projection_dim", 512)}
+    return {**vision, **projected, "architectures": ["CLIPVisionModelWithProjection"]}
 
 
 def _called(config: Mapping[str, Any]) -> str:

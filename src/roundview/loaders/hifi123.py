@@ -1,5 +1,6 @@
 """The models of HiFi-123, and those that enhance the views of any recipe."""
 
+import logging
 from dataclasses import replace
 
 from ..diffusion.clip_text import ClipText
@@ -39,25 +40,30 @@ from .parts import (
     load_estimator,
     load_features,
     load_matte,
+    prompt_for,
     settings_in,
     tensors_of,
     torch_device,
 )
+from .text_guide import asked_of_text_guide, text_guide_card, text_guide_in
 
+_log = logging.getLogger(__name__)
 _SMALL_STEPS = 1
 """Sampler steps of our small network, which is best in one (see the facts of its card)."""
 _JUDGED = 4
 """Renderings a step that the priors judge, as in `recipes.hifi123`."""
 _SCALE_3D = 5.0
 """Of the guidance of Zero-1-to-3 as a prior (paper, supplement 2.2)."""
+_SCALE_TEXT = 20.0
+"""Of the guidance of a 2D prior that reads text (the same place; theirs is DeepFloyd IF)."""
 
 
 def load_hifi123(wanted: Wanted) -> Loaded:
     """Load what the HiFi-123 recipe asks for: our small models, or public ones among the weights.
 
     An imported checkpoint of kind "zero123" draws and is the 3D prior; one of kind "sd2-depth"
-    enhances and is the 2D prior; one of kind "dpt" estimates depth. They share what there is of
-    memory.
+    enhances and is the 2D prior, unless one of kind "sd1", "sd2" or "sd2-v" is there and was told a
+    prompt; one of kind "dpt" estimates depth. They share what there is of memory.
 
     Raises:
         WeightsMissing: If one of them is not installed.
@@ -74,14 +80,17 @@ def load_hifi123(wanted: Wanted) -> Loaded:
     asked = [] if midas is None else [asked_of_depth(midas)]
     asked += [] if zero123 is None else [asked_of_zero123(zero123, judged=_JUDGED)]
     asked += [] if image is None else [_asked_of_image(image)]
+    text = _told_text_guide(wanted)
+    asked += [] if text is None else [asked_of_text_guide(text, judged=_JUDGED)]
     room = room_for(asked, place, wanted.memory_gb)
     depth = _depth(wanted, room, cards, midas)
     if image is None:
         network, enhancer = _small_enhancer(wanted, cards, features, depth)
     else:
-        network, enhancer = _public_enhancer(image, room, cards, depth)
+        network, enhancer = _public_enhancer(image, room, cards, depth, wanted.prompt)
     views = _small_views(wanted, cards) if zero123 is None else zero123_views(zero123, room)
-    cards += [] if zero123 is None else [zero123]
+    cards += [each for each in (zero123, text) if each is not None]
+    reading = [card for card in (text, image) if card is not None]
     models = Hifi123Models(
         matte,
         elevation,
@@ -90,6 +99,7 @@ def load_hifi123(wanted: Wanted) -> Loaded:
         enhancer,
         depth,
         None if zero123 is not None else _SMALL_STEPS,
+        None if text is None else _text_prior(room, text, wanted),
     )
     drawing = views.network if isinstance(views, SmallViewModel) else views.net
     return Loaded(
@@ -98,28 +108,40 @@ def load_hifi123(wanted: Wanted) -> Loaded:
         identity_of(wanted, cards, place),
         {} if image is None else dict.fromkeys(("size_px", "refine_px"), enhancer.models.size_px),
         {"views": drawing, "depth_image": network.unet},
+        prompt_for(reading[0], wanted.prompt) if reading else None,
     )
 
 
-def load_enhancer(wanted: Wanted, cards: list[Card]) -> Enhancer:
+def enhancer_room(wanted: Wanted) -> Room:
+    """Plan the memory of what enhances views, before anything is loaded.
+
+    Raises:
+        ValueError: If it is not enough.
+    """
+    image, midas = _public(wanted, "sd2-depth"), public_depth_card(wanted)
+    asked = [] if image is None else [_asked_of_image(image)]
+    asked += [] if midas is None else [asked_of_depth(midas)]
+    return room_for(asked, torch_device(wanted.device), wanted.memory_gb)
+
+
+def load_enhancer(wanted: Wanted, cards: list[Card], room: Room | None = None) -> Enhancer:
     """Load what enhances the views of any recipe by RGNV: our small model, or a public one.
 
     Args:
         wanted: Which weights, and where they are to run.
         cards: The cards of what was read are put here.
+        room: See `enhancer_room`, which is asked by default.
 
     Raises:
         WeightsMissing: If one of the models is not installed.
         ValueError: If a checkpoint lacks a part, or the memory is not enough.
     """
+    room = enhancer_room(wanted) if room is None else room
     image, midas = _public(wanted, "sd2-depth"), public_depth_card(wanted)
-    asked = [] if image is None else [_asked_of_image(image)]
-    asked += [] if midas is None else [asked_of_depth(midas)]
-    room = room_for(asked, torch_device(wanted.device), wanted.memory_gb)
     depth = _depth(wanted, room, cards, midas)
     if image is None:
         return _small_enhancer(wanted, cards, load_features(wanted.weights), depth)[1]
-    return _public_enhancer(image, room, cards, depth)[1]
+    return _public_enhancer(image, room, cards, depth, wanted.prompt)[1]
 
 
 def _depth(wanted: Wanted, room: Room, cards: list[Card], midas: Card | None) -> DepthModel:
@@ -142,13 +164,26 @@ def _asked_of_image(card: Card) -> Asked:
     return Asked(card, replace(drawn, size_px=size_px))
 
 
+def _told_text_guide(wanted: Wanted) -> Card | None:
+    """Find a checkpoint that judges by words, if it was told some."""
+    card = text_guide_card(wanted)
+    if card is not None and not prompt_for(card, wanted.prompt).strip():
+        _log.warning("%s is not asked: it judges by words, and no --prompt was given", card.name)
+        return None
+    return card
+
+
+def _text_prior(room: Room, card: Card, wanted: Wanted) -> ViewGuide:
+    return text_guide_in(room, card, prompt_for(card, wanted.prompt), scale=_SCALE_TEXT)
+
+
 def _public_enhancer(
-    card: Card, room: Room, cards: list[Card], depth: DepthModel
+    card: Card, room: Room, cards: list[Card], depth: DepthModel, prompt: str | None
 ) -> tuple[LdmUNet, Enhancer]:
     """Read Stable Diffusion 2 that knows depth.
 
-    Its card's `options` may set `prompt`, what the views show (none by default: then the texture
-    comes from the photograph alone and guidance has no effect), and `size_px`.
+    It is told what the views show; where nobody says it, the texture comes from the photograph
+    alone and guidance has no effect. Its card's `options` may set `prompt` and `size_px`.
     """
     networks = networks_in(room, card)
     unet, autoencoder = networks.get("unet"), networks.get("autoencoder")
@@ -160,8 +195,7 @@ def _public_enhancer(
     # RGNV asks the network inside, past the entrance that calls it to the device.
     room.take({"unet": unet.unet})
     cards.append(card)
-    prompt = str(card.settings.get("options", {}).get("prompt", ""))
-    told = text_prompts(prompts_of(card, tower), prompt)
+    told = text_prompts(prompts_of(card, tower), prompt_for(card, prompt))
 
     def prompts(subject: Foreground) -> Prompts:
         del subject  # It is told in words.

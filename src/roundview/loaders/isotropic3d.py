@@ -1,29 +1,21 @@
-"""The models of Isotropic3D: our small one, or the published checkpoint."""
+"""The models of Isotropic3D: our small one, or a published checkpoint of four views."""
 
-from collections.abc import Callable
-from dataclasses import fields, replace
+from torch import nn
 
-import torch
-from torch import Tensor, nn
-
-from ..diffusion.clip import ClipTower
-from ..diffusion.ldm_autoencoder import LdmAutoencoder
 from ..diffusion.ldm_unet import LdmUNet
 from ..diffusion.multiview import (
     SMALL,
     MultiviewModel,
-    MultiviewSettings,
     ldm_views,
-    scaled_autoencoder,
     small_autoencoder,
     tell_embedding,
-    tell_isotropic3d,
 )
 from ..diffusion.orbit import load_orbit_network
 from ..diffusion.small_shapes import small_multiview_shape
 from ..recipes.isotropic3d import PUBLIC_CAMERAS, SMALL_CAMERAS, Isotropic3dModels
-from ..weights import Card, named
-from .memory import Asked, Drawn, room_for
+from ..weights import Card
+from .memory import room_for
+from .multiview import asked_of_multiview, guiding, multiview_card, multiview_in
 from .parts import (
     Loaded,
     Wanted,
@@ -32,6 +24,7 @@ from .parts import (
     load_estimator,
     load_features,
     load_matte,
+    prompt_for,
     settings_in,
     tensors_of,
     torch_device,
@@ -44,26 +37,34 @@ _JUDGED = 8
 def load_isotropic3d(wanted: Wanted) -> Loaded:
     """Load what the Isotropic3D recipe asks for.
 
-    With an imported checkpoint of kind "isotropic3d" among the weights, that one is the guide.
+    With an imported checkpoint of kind "isotropic3d", "imagedream" or "mvdream" among the weights,
+    that one is the guide; the last two are told the prompt.
 
     Raises:
         WeightsMissing: If one of the models is not installed.
-        ValueError: If the weights or the device name nothing.
+        ValueError: If the weights or the device name nothing, or a checkpoint lacks a part.
     """
     place = torch_device(wanted.device)
     cards: list[Card] = []
     matte = load_matte(wanted, cards)
     elevation = load_estimator(wanted, load_features(wanted.weights), cards)
-    given = [] if wanted.weights is None else named(wanted.weights)
-    public = next((card for card in given if card.kind == "isotropic3d"), None)
+    public = multiview_card(wanted.weights)
     if public is None:
         unet, multiview = load_small_multiview(wanted, cards)
         models = Isotropic3dModels(matte, elevation, multiview, SMALL_CAMERAS, place)
     else:
         cards.append(public)
-        unet, multiview = _public_multiview(public, wanted)
+        room = room_for([asked_of_multiview(public, judged=_JUDGED)], place, wanted.memory_gb)
+        unet, multiview = multiview_in(room, public, wanted.prompt)
         models = Isotropic3dModels(matte, elevation, multiview, PUBLIC_CAMERAS, place)
-    return Loaded(models, tuple(cards), identity_of(wanted, cards, place), {}, {"multiview": unet})
+    return Loaded(
+        models,
+        tuple(cards),
+        identity_of(wanted, cards, place),
+        {} if public is None else guiding(public),
+        {"multiview": unet},
+        _told(public, wanted.prompt),
+    )
 
 
 def load_small_multiview(wanted: Wanted, cards: list[Card]) -> tuple[LdmUNet, MultiviewModel]:
@@ -92,31 +93,9 @@ def load_small_multiview(wanted: Wanted, cards: list[Card]) -> tuple[LdmUNet, Mu
     return unet, model
 
 
-def _public_multiview(card: Card, wanted: Wanted) -> tuple[nn.Module, MultiviewModel]:
-    """Read the published checkpoint; its card's `options` may set fields of `MultiviewSettings`."""
-    from ..public_models import networks_in  # noqa: PLC0415  each model when needed
-
-    known = {field.name for field in fields(MultiviewSettings)}
-    told = {k: v for k, v in card.settings.get("options", {}).items() if k in known}
-    use = MultiviewSettings(**told)
-    drawn = Drawn(use.frames, use.size_px, passes=2, judged=_JUDGED)
-    room = room_for([Asked(card, drawn)], torch_device(wanted.device), wanted.memory_gb)
-    networks = networks_in(room, card)
-    unet, autoencoder = networks.get("unet"), networks.get("autoencoder")
-    tower = networks.get("image_tower")
-    if not isinstance(unet, LdmUNet) or not isinstance(autoencoder, LdmAutoencoder):
-        raise ValueError(f"{card.name} lacks its network or autoencoder; import the whole file")
-    if not isinstance(tower, ClipTower):
-        raise ValueError(f"{card.name} holds no image tower; import the whole checkpoint")
-    for network in (unet, autoencoder, tower):
-        _freeze(network)
-    coder = scaled_autoencoder(autoencoder)
-    coder = replace(coder, decode=_in_parts(coder.decode, room.plan.decoded_at_once))
-    return unet, MultiviewModel(ldm_views(unet), coder, tell_isotropic3d(tower), use)
-
-
-def _in_parts(decode: Callable[[Tensor], Tensor], at_once: int) -> Callable[[Tensor], Tensor]:
-    return lambda latents: torch.cat([decode(part) for part in latents.split(at_once)])
+def _told(card: Card | None, prompt: str | None) -> str | None:
+    """Give what a checkpoint was told in words; None for those that read none."""
+    return None if card is None or card.kind == "isotropic3d" else prompt_for(card, prompt)
 
 
 def _freeze(network: nn.Module) -> None:

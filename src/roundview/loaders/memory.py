@@ -61,6 +61,10 @@ AS_PUBLISHED = {
     "imagedream": Drawn(5, 256, passes=2),
     # The sheet of 960 x 640 pixels, and a little for the photograph that its attention sees.
     "zero123plus": Drawn(1, 832, passes=2),
+    # As guides, which judge renderings.
+    "sd1": Drawn(1, 512, judged=4),
+    "sd2": Drawn(1, 512, judged=4),
+    "sd2-v": Drawn(1, 768, judged=4),
     "sd2-depth": Drawn(4, 512, passes=2, remembered=30),
 }
 """Of the kinds that draw pictures; a video checkpoint's are those of its ring. Where views are

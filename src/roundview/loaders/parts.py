@@ -31,6 +31,8 @@ class Wanted:
         photo_elevation_deg: Known elevation of the photograph; then no estimator is loaded.
         device: Where the networks run: auto, cpu, cuda or mps.
         memory_gb: What imported checkpoints may take of the device's memory; None asks nothing.
+        prompt: What the photograph shows, for models that read words; None takes what their cards
+            say.
     """
 
     weights: str | None = None
@@ -39,6 +41,7 @@ class Wanted:
     photo_elevation_deg: float | None = None
     device: str = "auto"
     memory_gb: float | None = None
+    prompt: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,7 @@ class Loaded:
         asks: Settings that the models must have, such as the size of their pictures; those that the
             recipe does not know are left out.
         counted: Diffusion networks by name; a run writes down how often each was called.
+        prompt: What models were told in words; None if none of them reads any.
     """
 
     models: Any
@@ -59,14 +63,21 @@ class Loaded:
     identity: str
     asks: Mapping[str, Any] = field(default_factory=dict)
     counted: Mapping[str, nn.Module] = field(default_factory=dict)
+    prompt: str | None = None
 
 
 def identity_of(wanted: Wanted, cards: list[Card], place: torch.device) -> str:
     """Give a hash that changes whenever models made of these would answer differently."""
     facts = [card.sha256 for card in cards] + [str(place), str(wanted.use_matte)]
+    facts += [] if wanted.prompt is None else [wanted.prompt]
     digest = hashlib.sha256("\n".join(facts).encode())
     digest.update(b"" if wanted.mask is None else tensor_bytes(wanted.mask))
     return digest.hexdigest()
+
+
+def prompt_for(card: Card, prompt: str | None) -> str:
+    """Give what a checkpoint is told: the user's words, or else its card's, or else none."""
+    return str(card.settings.get("options", {}).get("prompt", "")) if prompt is None else prompt
 
 
 def load_matte(wanted: Wanted, cards: list[Card]) -> Matte:
@@ -84,10 +95,21 @@ def asks_of_orbit(orbit: OrbitModel) -> dict[str, Any]:
 
     A model that draws its own few views only cannot draw frames to estimate the elevation from.
     """
-    from ..diffusion.zero123plus import Zero123Plus  # noqa: PLC0415  each model when needed
+    from ..diffusion.multiview import MultiviewModel  # noqa: PLC0415  each model when needed
+    from ..diffusion.zero123plus import Zero123Plus  # noqa: PLC0415
 
     if isinstance(orbit, Zero123Plus):
         return {"elevation_frames": 0}
+    if isinstance(orbit, MultiviewModel):
+        return {
+            "ring_views": orbit.settings.frames,
+            "more_rings": (),
+            "elevation_frames": 0,
+            "size_px": orbit.settings.size_px,
+            # Of the models' demos, and half of it.
+            "draw_steps": 50,
+            "redraw_steps": 25,
+        }
     ring: VideoRing | None = getattr(orbit, "ring", None)
     if ring is None:
         return {}

@@ -85,3 +85,20 @@ def test_two_tensors_never_share_a_name() -> None:
 
 def test_under_takes_a_prefix_off() -> None:
     assert under({"a.b": torch.ones(1), "c": torch.ones(1)}, "a.").keys() == {"b"}
+
+
+def test_what_is_several_in_the_original_is_joined_and_comes_apart() -> None:
+    net = nn.Linear(2, 4)
+    layout = Layout({"bias": "b"}, parted={"weight": ("q", "k")})
+    state = {"q": torch.ones(2, 2), "k": torch.full((2, 2), 2.0), "b": torch.zeros(4)}
+    load_original(net, layout, state)
+    assert net.weight[:, 0].tolist() == [1, 1, 2, 2]
+    back = layout.to_original(net.state_dict())
+    assert back.keys() == state.keys()
+    assert all(torch.equal(back[name], tensor) for name, tensor in state.items())
+    with pytest.raises(ValueError, match="lacks k"):
+        layout.to_ours({name: state[name] for name in ("q", "b")})
+    with pytest.raises(ValueError, match=r"q, k must be alike, got \[\(2, 2\), \(3, 2\)\]"):
+        layout.to_ours({**state, "k": torch.ones(3, 2)})
+    with pytest.raises(ValueError, match="NaN or infinity in q, k"):
+        load_original(net, layout, {**state, "k": torch.full((2, 2), torch.nan)})

@@ -19,6 +19,7 @@ from ..zero123plus import Ramp
 from .autoencoder import AutoencoderShape, autoencoder_shape_from_state
 from .dpt import DptShape
 from .layout import Layout, load_original, must_agree, under
+from .transformers_clip import NamedText, named_text_shape_from_state
 from .unet import UNetShape, shape_from_state
 
 Settings = dict[str, Any]
@@ -134,13 +135,16 @@ def family(kind: str) -> tuple[Network, ...]:
     return FAMILIES[kind]
 
 
-def _unet_sizes(heads: int) -> Measure:
-    return lambda state: {"shape": asdict(shape_from_state(state, heads=heads))}
+def _unet_sizes(state: Mapping[str, Tensor]) -> Settings:
+    # Stable Diffusion 1 and its kin, whose transformers begin with a convolution, have 8 heads at
+    # every level; the second has heads of 64 channels. The tensors do not tell otherwise.
+    first = state.get("middle_block.1.proj_in.weight")
+    heads = 8 if first is not None and first.ndim == 4 else 0
+    return {"shape": asdict(shape_from_state(state, heads=heads))}
 
 
 def _zero123_sizes(state: Mapping[str, Tensor]) -> Settings:
-    # 8 heads at every level (spec of SD 1); the tensors do not tell.
-    return {"shape": asdict(shape_from_state(under(state, "model.diffusion_model."), heads=8))}
+    return _unet_sizes(under(state, "model.diffusion_model."))
 
 
 def _imagedream_sizes(state: Mapping[str, Tensor]) -> Settings:
@@ -164,7 +168,14 @@ def _clip_sizes(state: Mapping[str, Tensor]) -> Settings:
 
 
 def _text_sizes(state: Mapping[str, Tensor]) -> Settings:
-    return {"shape": asdict(clip_text_shape_from_state(state))}
+    named = any(name.startswith("text_model.") for name in state)
+    measure = named_text_shape_from_state if named else clip_text_shape_from_state
+    return {"shape": asdict(measure(state))}
+
+
+def _text(settings: Settings) -> nn.Module:
+    named = settings.get("prefix", "").endswith(_NAMED)
+    return (NamedText if named else ClipText)(_shape(ClipTextShape, settings))
 
 
 def _shape(kind: type[Any], settings: Settings, name: str = "shape") -> Any:  # noqa: ANN401  any shape
@@ -210,6 +221,8 @@ def _first_stage(settings: Settings) -> nn.Module:
     return _autoencoder(settings, upcast=True)
 
 
+_NAMED = "transformer."
+"""Stable Diffusion 1 has its text tower under this name, and in transformers' names."""
 _ENDS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 _TOWER = (
     *("conv1.", "class_embedding", "positional_embedding", "ln_pre.", "ln_post."),
@@ -233,12 +246,16 @@ def _tower_at(*prefixes: str) -> Network:
 
 
 def _text_at(*prefixes: str) -> Network:
+    named = ("embeddings.token_", "embeddings.position_embedding.", "encoder.", "final_layer_norm.")
     return Network(
         "text_tower",
         prefixes,
         _text_sizes,
-        lambda settings: ClipText(_shape(ClipTextShape, settings)),
-        ("token_embedding.", "positional_embedding", "transformer.", "ln_final.", "text_proj"),
+        _text,
+        (
+            *("token_embedding.", "positional_embedding", "transformer.", "ln_final.", "text_proj"),
+            *(f"text_model.{part}" for part in named),
+        ),
         optional=True,
     )
 
@@ -247,7 +264,7 @@ def _views_at(prefix: str) -> Network:
     return Network(
         "unet",
         (prefix,),
-        _unet_sizes(0),
+        _unet_sizes,
         lambda settings: LdmUNet(_shape(UNetShape, settings)),
     )
 
@@ -256,7 +273,7 @@ _VIDEO = (
     Network(
         "unet",
         ("model.diffusion_model.",),
-        _unet_sizes(0),
+        _unet_sizes,
         lambda settings: VideoUNet(_shape(UNetShape, settings)),
     ),
     Network("first_stage", ("first_stage_model.",), _first_stage_sizes, _first_stage, _ENDS),
@@ -274,7 +291,12 @@ _MULTIVIEW = (
     _views_at("model.diffusion_model."),
     _autoencoder_at("autoencoder", "first_stage_model."),
     _tower_at("cond_stage_model.model.visual."),
-    _text_at("cond_stage_model.model."),
+    # MVDream was trained from Stable Diffusion 2.1, and from 1.5.
+    _text_at("cond_stage_model.model.", f"cond_stage_model.{_NAMED}"),
+)
+_PICTURES = (
+    _views_at("model.diffusion_model."),
+    _autoencoder_at("autoencoder", "first_stage_model."),
 )
 LEFT_OUT = (
     # Schedules and what training needed.
@@ -315,11 +337,11 @@ FAMILIES: dict[str, tuple[Network, ...]] = {
         _tower_at("clip_model.model.visual."),
         _text_at("clip_model.model."),
     ),
-    "sd2-depth": (
-        _views_at("model.diffusion_model."),
-        _autoencoder_at("autoencoder", "first_stage_model."),
-        _text_at("cond_stage_model.model."),
-    ),
+    "sd1": (*_PICTURES, _text_at(f"cond_stage_model.{_NAMED}")),
+    # The second predicts velocities; the tensors are alike.
+    "sd2": (*_PICTURES, _text_at("cond_stage_model.model.")),
+    "sd2-v": (*_PICTURES, _text_at("cond_stage_model.model.")),
+    "sd2-depth": (*_PICTURES, _text_at("cond_stage_model.model.")),
     # Published as a folder of diffusers only; the prefixes are Stable Diffusion 2's, and ours.
     "zero123plus": (
         _views_at("model.diffusion_model."),

@@ -42,6 +42,7 @@ _NO_MATTER = _UNTOLD | {
 }
 """Entries of configurations that change nothing here: sizes of pictures, precision, what is done
 outside of the networks, what is compared otherwise, and an epsilon of which two are in use."""
+_OTHER_TOWER = ("text_model.", "text_projection.", "logit_scale")
 _OLD_ATTENTION = (
     (".query.", ".to_q."),
     (".key.", ".to_k."),
@@ -192,6 +193,8 @@ def renamed(component: Component, state: Mapping[str, Tensor]) -> dict[str, Tens
         if component.folder == "depth_estimator":
             return rest
         begin = "text_model." if component.folder == "text_encoder" else "vision_model."
+        if component.folder == "image_encoder":  # Of CLIP's two towers, this one.
+            rest = {n: t for n, t in rest.items() if not n.startswith(_OTHER_TOWER)}
         if any(name.startswith(begin) for name in rest):
             return rest
         # transformers 5 leaves the beginning out where there is no projection.

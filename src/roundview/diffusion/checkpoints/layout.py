@@ -47,17 +47,19 @@ class Layout:
         names: Ours to original.
         flat: Ours of those that are 1x1 convolutions in the original.
         joined: Original names of tensors that are several of ours, one after another.
+        parted: Our names of tensors that are several of the original's, one after another.
     """
 
     names: Mapping[str, str]
     flat: frozenset[str] = frozenset()
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def called(self) -> dict[str, str]:
-        """The original name of each of our tensors, those that are parts of one among them."""
+        """The original name of each of our tensors, of parts and wholes as well."""
         parts = {ours: whole for whole, each in self.joined.items() for ours in each}
-        return {**self.names, **parts}
+        return {**self.names, **parts, **{o: ", ".join(each) for o, each in self.parted.items()}}
 
     def to_ours(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Rename an original's tensors.
@@ -65,7 +67,8 @@ class Layout:
         Raises:
             ValueError: If one is missing or there is one too many; the message names them.
         """
-        must_agree(state, [*self.names.values(), *self.joined])
+        theirs = (name for each in self.parted.values() for name in each)
+        must_agree(state, [*self.names.values(), *self.joined, *theirs])
         out = {
             ours: state[original][..., 0, 0]
             if self._squeezes(ours, state[original])
@@ -76,6 +79,11 @@ class Layout:
             if len(state[whole]) % len(parts):
                 raise ValueError(f"{whole} is {_shape(state[whole])}: no {len(parts)} equal parts")
             out |= zip(parts, state[whole].chunk(len(parts)), strict=True)
+        for whole, parts in self.parted.items():
+            shapes = {tuple(state[part].shape) for part in parts}
+            if len(shapes) > 1 or () in shapes:
+                raise ValueError(f"{', '.join(parts)} must be alike, got {sorted(shapes)}")
+            out[whole] = torch.cat([state[part] for part in parts])
         return out
 
     def to_original(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -91,6 +99,9 @@ class Layout:
         }
         for whole, parts in self.joined.items():
             out[whole] = torch.cat([state[part] for part in parts])
+        for whole, parts in self.parted.items():
+            pieces = (piece.contiguous() for piece in state[whole].chunk(len(parts)))
+            out |= zip(parts, pieces, strict=True)
         return out
 
     def _squeezes(self, ours: str, tensor: Tensor) -> bool:

@@ -32,7 +32,7 @@ def scheduler_config(kind: str) -> dict[str, Any]:
     return {
         "_class_name": "DDIMScheduler",
         **betas,
-        "prediction_type": "epsilon",
+        "prediction_type": "v_prediction" if kind == "sd2-v" else "epsilon",
         "clip_sample": False,
         "set_alpha_to_one": False,
         "steps_offset": 1,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..clip import ClipShape, ClipTower
 from ..clip_text import ClipText, ClipTextShape
+from .layout import Layout
 
 _IMAGE_ENDS = {
     "conv1.weight": "vision_model.embeddings.patch_embedding.weight",
@@ -59,6 +60,46 @@ class Joined:
         """Make theirs of ours."""
         turned = whole.mT if self.turned else whole
         return [part.contiguous() for part in turned.chunk(len(self.theirs))]
+
+
+class NamedText(ClipText):
+    """A text tower that transformers' names are kept of in the original, too.
+
+    Stable Diffusion 1 has OpenAI's ViT-L/14 so in its file (Radford et al. 2021): all its blocks
+    are asked, and there is no projection.
+    """
+
+    def __init__(self, shape: ClipTextShape) -> None:
+        super().__init__(shape)
+        del self.text_projection
+
+    def layout(self) -> Layout:
+        """Give the original's names of each tensor, from `text_model` on."""
+        names, joined = text_names(self)
+        return Layout(names, parted={each.ours: each.theirs for each in joined})
+
+
+def named_text_shape_from_state(state: Mapping[str, Tensor]) -> ClipTextShape:
+    """Read a tower's shape off its tensors in transformers' names: OpenAI's, heads of 64 channels.
+
+    Raises:
+        ValueError: If this is no such tower.
+    """
+    layer = "text_model.encoder.layers."
+    try:
+        vocabulary, width = state["text_model.embeddings.token_embedding.weight"].shape
+        length = state["text_model.embeddings.position_embedding.weight"].shape[0]
+        inner = state[f"{layer}0.mlp.fc1.weight"].shape[0]
+        layers = 1 + max(int(n.split(".")[3]) for n in state if n.startswith(layer))
+    except (KeyError, ValueError, IndexError) as error:
+        raise ValueError(f"this is no CLIP text tower: it lacks {error}") from error
+    return ClipTextShape(
+        *(int(width), layers, max(width // 64, 1), int(vocabulary), int(length)),
+        out=0,
+        widening=inner / width,
+        quick=True,
+        skipped=0,
+    )
 
 
 def tower_names(tower: ClipTower) -> tuple[dict[str, str], list[Joined]]:
