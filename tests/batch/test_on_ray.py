@@ -40,8 +40,10 @@ pytestmark = [
 
 
 @pytest.fixture
-def cluster() -> Iterator[Any]:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Two nodes with a core each; the first holds the books and does not work."""
+    # Ray gives workers the least priority: beside other programs they got 2 s in 5 minutes.
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     paths = os.pathsep.join(
         [str(Path(__file__).parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]

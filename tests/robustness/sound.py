@@ -31,7 +31,9 @@ from roundview.photo import load_image, load_mask
 from roundview.views import Views
 from roundview.weights import digest_of, list_cards, load_tensors
 
-Folder = dict[str, bytes]
+from . import packed
+from .packed import Folder
+
 _SIDE = 48
 
 
@@ -130,20 +132,25 @@ def objs() -> list[Folder]:
 
 
 @cache
-def plys() -> list[Folder]:
-    """Meshes and splats, in binary of both orders and in text, with even and uneven lists."""
+def splats() -> Gaussians:
+    """Five Gaussians with colour of degree 1."""
     rng = torch.Generator().manual_seed(5)
-    splats = Gaussians(
+    return Gaussians(
         torch.randn(5, 3, generator=rng),
         torch.randn(5, 3, generator=rng),
         torch.randn(5, 4, generator=rng),
         torch.randn(5, generator=rng),
         torch.randn(5, 4, 3, generator=rng),
     )
+
+
+@cache
+def plys() -> list[Folder]:
+    """Meshes and splats, in binary of both orders and in text, with even and uneven lists."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         save_ply(mesh(textured=False), folder / "mesh.ply")
-        save_splats(splats, folder / "splats.ply")
+        save_splats(splats(), folder / "splats.ply")
         made = [{"a.ply": (folder / file).read_bytes()} for file in ("mesh.ply", "splats.ply")]
     text = (
         b"ply\nformat ascii 1.0\ncomment made by hand\nelement vertex 4\nproperty float x\n"
@@ -218,6 +225,10 @@ def tensors() -> list[Folder]:
     return [{"w.json": json.dumps(facts).encode(), "w.safetensors": data}]
 
 
+def _reader(name: str) -> Callable[[Path], object]:
+    return lambda folder: load_any(folder / name)
+
+
 def _read_photo(folder: Path) -> object:
     (path,) = folder.iterdir()
     try:
@@ -249,13 +260,20 @@ def _read_weights(folder: Path) -> object:
 
 KINDS = {
     "image": Kind(images, _read_photo, (".png", ".jpg", ".webp", ".tif", ".bmp", ".gif")),
-    "glb": Kind(glbs, lambda folder: load_any(folder / "a.glb"), (".glb",)),
+    "glb": Kind(glbs, _reader("a.glb"), (".glb",)),
     "obj": Kind(
         objs, lambda folder: load_any(next(folder.glob("*.obj"))), (".obj", ".mtl", ".png")
     ),
-    "ply": Kind(plys, lambda folder: load_any(folder / "a.ply"), (".ply",)),
+    "ply": Kind(plys, _reader("a.ply"), (".ply",)),
+    "stl": Kind(lambda: packed.stls(mesh), _reader("a.stl"), (".stl",)),
+    "3mf": Kind(lambda: packed.three_mfs(mesh), _reader("a.3mf"), (".3mf",)),
+    "splat": Kind(lambda: packed.web_splats(splats()), _reader("a.splat"), (".splat",)),
+    "spz": Kind(lambda: packed.spzs(splats()), _reader("a.spz"), (".spz",)),
     "transforms": Kind(posed, load_views, (".json", ".json", ".json", ".png")),
     "colmap": Kind(colmaps, load_colmap_views, (".txt", ".txt", ".txt", ".png")),
     "safetensors": Kind(tensors, _read_weights, (".safetensors", ".json")),
 }
 """Every kind that a user can hand in, by name."""
+
+if packed.has_usd():
+    KINDS["usdz"] = Kind(lambda: packed.usdzs(mesh), _reader("a.usdz"), (".usdz",))

@@ -4,9 +4,14 @@ Formats with checks and lengths are opened, changed inside and closed again with
 right: else every change would be refused at the door and nothing behind it would be tried.
 """
 
+import gzip
+import io
 import json
 import random
+import re
 import struct
+import warnings
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -41,8 +46,11 @@ def malformed(kind: str, seed: int) -> Folder:
 def _spoiled(name: str, data: bytes, rng: random.Random) -> bytes:
     suffix = name.rpartition(".")[2]
     ways: list[Callable[[bytes, random.Random], bytes]] = [_bytes_changed]
-    if suffix in ("obj", "mtl", "txt", "json") or data[:9] == b"ply\nforma":
+    text = suffix in ("obj", "mtl", "txt", "json", "usda", "model", "rels", "xml")
+    if text or data[:9] == b"ply\nforma" or data[:5] == b"solid":
         ways += [_words_changed, _words_changed, _lines_changed]
+    if data[:1] == b"<":
+        ways += [_quoted_changed] * 4
     ways += _INSIDE.get(suffix, [])
     if rng.random() < 0.03:
         return rng.randbytes(rng.choice((0, 1, 7, 12, 20, 100, 3000)))
@@ -83,6 +91,17 @@ def _words_changed(data: bytes, rng: random.Random) -> bytes:
     _, newline, rest = words[at].partition(b"\n")
     words[at] = rng.choice((*_WORDS, rng.choice(words))) + newline + rest
     return b" ".join(words) + mark + body
+
+
+def _quoted_changed(data: bytes, rng: random.Random) -> bytes:
+    """Change what stands between quotation marks, as the values of XML do."""
+    places = [found.span(1) for found in re.finditer(rb'"([^"]*)"', data)]
+    if not places:
+        return _bytes_changed(data, rng)
+    begin, end = rng.choice(places)
+    other = data[slice(*rng.choice(places))]
+    word = rng.choice((*_WORDS, other, other)).replace(b'"', b"")
+    return data[:begin] + word + data[end:]
 
 
 def _lines_changed(data: bytes, rng: random.Random) -> bytes:
@@ -170,11 +189,71 @@ def _tensors_changed(data: bytes, rng: random.Random) -> bytes:
     return struct.pack("<Q", len(text)) + text + data[8 + length :]
 
 
+def _zip_changed(data: bytes, rng: random.Random) -> bytes:
+    """Change, lose, double or rename a part of an archive; its checks and places stay right.
+
+    USDZ wants its parts uncompressed and each begun at a multiple of 64 bytes.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as package:
+            parts = [(entry, package.read(entry)) for entry in package.infolist()]
+    except Exception:  # Python's reader of archives that are broken already raises nearly anything.
+        return _bytes_changed(data, rng)
+    if not parts:
+        return _bytes_changed(data, rng)
+    at = rng.randrange(len(parts))
+    entry, body = parts[at]
+    match rng.randrange(12):
+        case 0:
+            del parts[at]
+        case 1:
+            parts.insert(rng.randrange(len(parts)), parts[at])
+        case 2:
+            word = rng.choice((*_WORDS, rng.choice(parts)[0].filename.encode()))
+            parts[at] = (zipfile.ZipInfo(word.decode(errors="replace") or "x"), body)
+        case 3:
+            # Little that is packed well, as bombs are.
+            tail = rng.choice((b" ", b"\0", body[-20:])) * rng.choice((10**3, 10**6))
+            parts[at] = (entry, body + tail)
+        case _:
+            parts[at] = (entry, _spoiled(entry.filename, body, rng))
+    kind = rng.choice((zipfile.ZIP_STORED, parts[0][0].compress_type if parts else 0))
+    out = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(out, "w", kind) as package:
+        warnings.simplefilter("ignore")  # Of names that are there twice.
+        for old, content in parts:
+            fresh = zipfile.ZipInfo(old.filename)
+            fresh.compress_type = kind
+            head = out.tell() + 30 + len(fresh.filename.encode()) + 4
+            gap = -head % 64
+            fresh.extra = struct.pack("<HH", 0x1986, gap) + bytes(gap)
+            package.writestr(fresh, content)
+    return out.getvalue()
+
+
+def _gzip_changed(data: bytes, rng: random.Random) -> bytes:
+    """Change what a gzip stream holds."""
+    try:
+        return gzip.compress(_bytes_changed(gzip.decompress(data), rng), 1, mtime=0)
+    except (OSError, EOFError, zlib.error):
+        return _bytes_changed(data, rng)
+
+
+def _rows_changed(data: bytes, rng: random.Random) -> bytes:
+    """Change bytes of a file without a header, and keep its length."""
+    changed = _bytes_changed(data, rng)
+    return (changed + data)[: len(data)] if rng.random() < 0.8 else changed
+
+
 _INSIDE: dict[str, list[Callable[[bytes, random.Random], bytes]]] = {
     "png": [_png_changed] * 3,
     "glb": [_glb_changed] * 4,
     "json": [_json_changed] * 4,
     "safetensors": [_tensors_changed] * 4,
+    "3mf": [_zip_changed] * 6,
+    "usdz": [_zip_changed] * 6,
+    "spz": [_gzip_changed] * 4,
+    "splat": [_rows_changed] * 3,
 }
 
 

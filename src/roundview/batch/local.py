@@ -183,8 +183,8 @@ def _serve(pipe: Connection, build: Build, threads: int) -> None:
     # Ctrl-C reaches the whole group of processes; the one that started this decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
         try:
             use_threads(threads)
             work = build()
