@@ -41,6 +41,7 @@ def _splat() -> None:
 def _surface() -> None:
     from .recipes.surfacing import Meshing, asset_from_gaussians  # noqa: PLC0415  imports the kernels
     from .splat.render import render_gaussians  # noqa: PLC0415
+    from .surface.photo_hull import Carving, photo_hull  # noqa: PLC0415
     from .surface.raster import render_mesh  # noqa: PLC0415
     from .surface.refine import Refining  # noqa: PLC0415
 
@@ -56,6 +57,7 @@ def _surface() -> None:
             rng=torch.Generator().manual_seed(0),
         )
         render_mesh(asset.mesh, _cameras())
+        photo_hull(views, half_width=0.55, settings=Carving(resolution=12))
 
 
 def _cameras() -> Cameras:

@@ -199,8 +199,13 @@ class ReconstructMeasure:
 class _Fractions(Quiet):
     """Turns the progress of a fit's stages into one fraction."""
 
-    # Shares of the time on two cores, about: the fit, then mesh, unwrap and texture.
-    SHARES = {"fit": (0.0, 0.7), "mesh": (0.7, 0.15), "unwrap": (0.85, 0.05)}  # noqa: RUF012  constant
+    # Shares of the time on two cores, about: carving, the fit, then mesh, unwrap and texture.
+    SHARES = {  # noqa: RUF012  constant
+        "carve": (0.0, 0.05),
+        "fit": (0.05, 0.65),
+        "mesh": (0.7, 0.15),
+        "unwrap": (0.85, 0.05),
+    }
 
     def __init__(self, report: Report) -> None:
         self._report = report

@@ -5,15 +5,21 @@ What every method ends with, on its own: for photographs or renders whose camera
 
 from dataclasses import dataclass, replace
 
-from torch import Generator
+import torch
+from jaxtyping import Bool
+from torch import Generator, Tensor
 
+from ..gaussians import Gaussians
 from ..mesh import Asset
 from ..models import PlainStages, StageRunner
 from ..splat.fit import FitSettings, fit_gaussians
+from ..splat.start import cloud_on_cells
+from ..surface.photo_hull import Carving, photo_hull
 from ..surface.refine import Refining
 from ..views import Views
 from .fields import Surface, mesh_of_field
 from .surfacing import (
+    HALF_WIDTH,
     Fusion,
     Meshing,
     asset_from_gaussians,
@@ -29,6 +35,7 @@ class Reconstruct:
     Attributes:
         fit_px: Larger pictures are fitted at this size (the shorter side), coloured at their own.
         fit_steps: Views rendered in all.
+        carving: Of the photo hull that the fit begins on and the mesh stays in; None does without.
         fit: Of the fit.
         surface: What the mesh comes from; the Gaussians are fitted in any case.
         field_px: Side of the pictures that a field is fitted to.
@@ -38,6 +45,7 @@ class Reconstruct:
 
     fit_px: int = 256
     fit_steps: int = 1200
+    carving: Carving | None = Carving()  # noqa: RUF009  a frozen value
     # Posed views agree, so colours are compared by pixel: deep features would cost 0.3 dB.
     fit: FitSettings = FitSettings(  # noqa: RUF009  a frozen value
         points=20_000,
@@ -102,15 +110,24 @@ def reconstruct(
     h, w = views.cameras.size_hw
     shrink = min(1.0, settings.fit_px / min(h, w))
     seen = placed.resized((round(h * shrink), round(w * shrink)))
+    hull = None
+    if settings.carving is not None:
+        carving = settings.carving
+        hull = stage("carve", lambda _: photo_hull(seen, half_width=HALF_WIDTH, settings=carving))
     gaussians = stage(
         "fit",
         lambda report: fit_gaussians(
-            seen, steps=settings.fit_steps, rng=rng, settings=settings.fit, report=report
+            seen,
+            steps=settings.fit_steps,
+            rng=rng,
+            start=None if hull is None else _cloud_on(hull, seen, settings.fit, rng),
+            settings=settings.fit,
+            report=report,
         ),
     )
     if settings.surface == "splat":
         asset, again, moved = asset_from_gaussians(
-            gaussians, placed, meshing=settings.meshing, rng=rng, stage=stage
+            gaussians, placed, meshing=settings.meshing, rng=rng, stage=stage, hull=hull
         )
     else:
         shrink = min(1.0, settings.field_px / min(h, w))
@@ -133,3 +150,19 @@ def reconstruct(
     total = {"scale": scale * again, "shift": (again * shift + moved).tolist()}
     stage.note("world_from_views", total)
     return asset
+
+
+def _cloud_on(
+    hull: Bool[Tensor, "r r r"], views: Views, settings: FitSettings, rng: Generator
+) -> Gaussians:
+    """Cover a hull whose nodes stand for cells round them."""
+    return cloud_on_cells(
+        hull,
+        views,
+        focus=torch.zeros(3),
+        half_width=HALF_WIDTH * len(hull) / (len(hull) - 1),
+        points=settings.points,
+        sh_degree=settings.sh_degree,
+        rng=rng,
+        inside_share=settings.inside_share,
+    )

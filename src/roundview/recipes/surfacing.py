@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from ..camera import Cameras, concatenate_cameras, project
@@ -18,6 +18,7 @@ from ..surface.clean import Cleaning, clean_mesh
 from ..surface.front import views_to_fuse
 from ..surface.isosurface import field_from_depth, mesh_from_density
 from ..surface.outline import Outline, filled_outline
+from ..surface.photo_hull import bounded
 from ..surface.refine import Refining, refine_mesh
 from ..surface.surfels import gaussians_on_mesh
 from ..surface.texture import Baking, bake_texture, unwrap
@@ -26,7 +27,7 @@ from ..views import Views, concatenate_views
 
 # Chosen by us on drawn views: what the fit's bumps hide from a view by a little is coloured by it.
 _BAKING = Baking(tolerance=0.02)
-_HALF_WIDTH = 0.55
+HALF_WIDTH = 0.55
 """Half the side of the cube that subjects of longest side 1 are meshed in."""
 _FUSED_PX = 256
 """Shorter side of the pictures that sharp meshes are fused from. By us, see `views_to_fuse`."""
@@ -102,6 +103,7 @@ def asset_from_gaussians(
     meshing: Meshing,
     rng: Generator,
     stage: StageRunner | None = None,
+    hull: Bool[Tensor, "r r r"] | None = None,
 ) -> tuple[Asset, float, Float[Tensor, " 3"]]:
     """Make the mesh of a cloud and texture it; centre all of it and scale it to longest side 1.
 
@@ -114,6 +116,7 @@ def asset_from_gaussians(
         meshing: Settings.
         rng: Draws the order of the views that vertices are moved by.
         stage: Runs the stages.
+        hull: What the mesh must stay in, on a grid of the cube that it is fused in, if known.
 
     Returns:
         The asset, and how it was moved: p_asset = scale * p_fitted + shift.
@@ -122,7 +125,7 @@ def asset_from_gaussians(
         ValueError: If the cloud is empty or nothing in it is solid.
     """
     stage = stage or PlainStages()
-    mesh = stage("mesh", lambda _: _mesh(gaussians, views, photo, meshing))
+    mesh = stage("mesh", lambda _: _mesh(gaussians, views, photo, meshing, hull))
     return finished_asset(mesh, gaussians, views, photo, meshing=meshing, rng=rng, stage=stage)
 
 
@@ -262,7 +265,13 @@ def _nearest_to_rays(cameras: Cameras, pixel: Float[Tensor, "n 2"]) -> Float[Ten
     return torch.linalg.solve(matrix, target).float()
 
 
-def _mesh(gaussians: Gaussians, views: Views, photo: Views | None, meshing: Meshing) -> Mesh:
+def _mesh(
+    gaussians: Gaussians,
+    views: Views,
+    photo: Views | None,
+    meshing: Meshing,
+    hull: Bool[Tensor, "r r r"] | None,
+) -> Mesh:
     """Fuse what the cloud looks like from all round, inside the outline that the photo shows."""
     if meshing.sharp:
         seen = sharp_views(gaussians, views, within_deg=meshing.within_deg)
@@ -274,7 +283,9 @@ def _mesh(gaussians: Gaussians, views: Views, photo: Views | None, meshing: Mesh
         small = photo.resized(seen.cameras.size_hw)
         facing = render_gaussians(gaussians, small.cameras)
         seen = concatenate_views([seen, replace(facing, alpha=small.alpha)])
-    fused = fused_mesh(seen, photo, meshing, meshing.fusion, resolution=meshing.resolution)
+    fused = fused_mesh(
+        seen, photo, meshing, meshing.fusion, resolution=meshing.resolution, hull=hull
+    )
     if meshing.watertight:
         fused = watertight_mesh(fused, resolution=meshing.resolution)
     cleaning = Cleaning(faces=meshing.faces, exact=True, smoothing=meshing.smoothing)
@@ -321,9 +332,8 @@ def sharp_views(
     focal_px = sides.focal_px * (min(size_hw) / _FUSED_PX)
     sides = Cameras(sides.world_from_camera, focal_px, size_hw)
     seen = draw(gaussians, concatenate_cameras([sides, own.cameras]))
-    count = len(sides)
-    outlines = _outlined(own.alpha, seen.alpha[count:])
-    return replace(seen, alpha=torch.cat([seen.alpha[:count], outlines]))
+    outlines = _outlined(own.alpha, seen.alpha[len(sides) :])
+    return replace(seen, alpha=torch.cat([seen.alpha[: len(sides)], outlines]))
 
 
 def _outlined(
@@ -340,20 +350,28 @@ def _outlined(
 
 
 def fused_mesh(
-    views: Views, photo: Views | None, meshing: Meshing, fusion: Fusion, *, resolution: int
+    views: Views,
+    photo: Views | None,
+    meshing: Meshing,
+    fusion: Fusion,
+    *,
+    resolution: int,
+    hull: Bool[Tensor, "r r r"] | None = None,
 ) -> Mesh:
-    """Fuse depth, and fill the outline of the photograph if there is one.
+    """Fuse depth, stay within a hull, and fill the outline of the photograph, where there are such.
 
     Raises:
         ValueError: If the views have no depth, or nothing is left of the subject.
     """
-    field = field_from_depth(views, resolution=resolution, half_width=_HALF_WIDTH, **asdict(fusion))
+    field = field_from_depth(views, resolution=resolution, half_width=HALF_WIDTH, **asdict(fusion))
+    unit = fusion.truncation_steps * 2 * HALF_WIDTH / (resolution - 1)
+    if hull is not None:
+        field = bounded(field, hull, half_width=HALF_WIDTH, unit=unit)
     if photo is not None and meshing.outline is not None:
-        unit = fusion.truncation_steps * 2 * _HALF_WIDTH / (resolution - 1)
         field = filled_outline(
-            field, photo, half_width=_HALF_WIDTH, unit=unit, settings=meshing.outline
+            field, photo, half_width=HALF_WIDTH, unit=unit, settings=meshing.outline
         )
-    return mesh_from_density(field, level=0.0, half_width=_HALF_WIDTH)
+    return mesh_from_density(field, level=0.0, half_width=HALF_WIDTH)
 
 
 def _near(sides: Cameras, cameras: Cameras, within_deg: float | None) -> Cameras:

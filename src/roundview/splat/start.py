@@ -60,20 +60,55 @@ def cloud_on_hull(
         The cloud; in a ball (with a warning) where the silhouettes have nothing in common.
     """
     focus, half_width = seen_cube(views.cameras)
-    cell = 2 * half_width / _GRID
-    middles = _grid_middles(focus, half_width)
+    middles = _grid_middles(focus, half_width, _GRID)
     inside = _covered(middles.flatten(0, 2), views, agreement).reshape(middles.shape[:3])
-    skin = inside & ~_eroded(inside)
-    if not bool(skin.any()):
+    if not bool(inside.any()):
         warnings.warn(
             "the silhouettes have nothing in common, so the fit starts from a ball; "
             "check the cameras and the alpha of the views",
             stacklevel=2,
         )
         return cloud_in_ball(views, points=points, sh_degree=sh_degree, rng=rng)
+    return cloud_on_cells(
+        inside,
+        views,
+        focus=focus,
+        half_width=half_width,
+        points=points,
+        sh_degree=sh_degree,
+        rng=rng,
+        inside_share=inside_share,
+    )
+
+
+def cloud_on_cells(
+    inside: Bool[Tensor, "r r r"],
+    views: Views,
+    *,
+    focus: Float[Tensor, " 3"],
+    half_width: float,
+    points: int,
+    sh_degree: int,
+    rng: Generator,
+    inside_share: float = 0.0,
+) -> Gaussians:
+    """Cover a set of cells with Gaussians, as `cloud_on_hull` covers the visual hull.
+
+    Args:
+        inside: Which cells of a cube are full, indexed [x, y, z]; one at least.
+        views: As there, as the rest.
+        focus: The cube's middle.
+        half_width: Half the cube's side.
+        points: How many Gaussians.
+        sh_degree: See there.
+        rng: See there.
+        inside_share: See there.
+    """
+    cell = 2 * half_width / len(inside)
+    middles = _grid_middles(focus, half_width, len(inside))
     filling = round(inside_share * points)
     points -= filling
-    cells = skin.nonzero()
+    cells = (inside & ~_eroded(inside)).nonzero()
     chosen, centre = _placed(cells, points, middles, cell, rng)
     outward = _outward(inside)[chosen]
     # The skin's area over the number of points: their mean distance on it.
@@ -106,8 +141,10 @@ def seen_cube(cameras: Cameras) -> tuple[Float[Tensor, " 3"], float]:
     return focus.to(cameras.focal_px), float(reach.min())
 
 
-def _grid_middles(focus: Float[Tensor, " 3"], half_width: float) -> Float[Tensor, "x y z 3"]:
-    step = ((torch.arange(_GRID) + 0.5) / _GRID * 2 - 1).to(focus) * half_width
+def _grid_middles(
+    focus: Float[Tensor, " 3"], half_width: float, count: int
+) -> Float[Tensor, "r r r 3"]:
+    step = ((torch.arange(count) + 0.5) / count * 2 - 1).to(focus) * half_width
     return torch.stack(torch.meshgrid(step, step, step, indexing="ij"), dim=-1) + focus
 
 
