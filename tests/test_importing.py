@@ -3,6 +3,7 @@ import os
 import pickle
 import sys
 import types
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -185,6 +186,17 @@ def test_a_damaged_checkpoint_is_one_clear_error_and_leaves_nothing(
         import_checkpoint(path, "zero123", tmp_path / "out")
     assert len(str(told.value)) < 400
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("what", ["plain pickle of a function", "deep nonsense"])
+def test_torch_s_own_warnings_do_not_stand_beside_the_error(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "bad.ckpt"
+    path.write_bytes(DAMAGE[what]())
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with pytest.raises(ValueError, match=r"no whole checkpoint|is refused"):
+            import_checkpoint(path, "zero123", tmp_path / "out")
+    assert said == []
 
 
 @pytest.mark.parametrize("what", DAMAGED_SAFE)

@@ -5,6 +5,7 @@ only, which builds tensors and plain containers and nothing else; what a trainer
 (classes of Lightning) becomes an inert husk. Anything else in a pickle is refused by its name.
 """
 
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -156,7 +157,9 @@ def _read_pickle(path: Path) -> Any:  # noqa: ANN401  whatever was saved
     try:
         asked = torch.serialization.get_unsafe_globals_in_checkpoint(str(path)) if zipped else []
         husks: list[Any] = [(Husk, name) for name in asked if name.startswith(_HUSKS)]
-        with torch.serialization.safe_globals(husks):
+        with torch.serialization.safe_globals(husks), warnings.catch_warnings():
+            # Of the pickle's protocol; what is wrong with it is said below, in one line.
+            warnings.simplefilter("ignore", UserWarning)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # torch raises a dozen kinds, some of them bare.
         reason = " ".join(str(error).split())

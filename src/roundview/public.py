@@ -6,9 +6,10 @@ weights and activations at the published size need, estimated by us, not measure
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from .importing import import_checkpoint
 from .weights import Card, WeightsMissing, digest_of, save_card
@@ -25,7 +26,7 @@ class PublicCheckpoint:
     Attributes:
         name: Ours.
         kind: The family, as for `import_checkpoint`.
-        hub: Repository on the Hugging Face hub.
+        hub: Repository on the Hugging Face hub; empty where it is elsewhere, see the note.
         file: File in it; empty where the repository is a folder of diffusers.
         purpose: What it is for.
         licence: In plain words.
@@ -36,6 +37,7 @@ class PublicCheckpoint:
         sha256: Of the file, where it is known.
         bytes: Size of the file, where it is known.
         note: Anything else.
+        settings: How it is used, where its kind does not say: of its card, see `docs/weights.md`.
     """
 
     name: str
@@ -51,6 +53,7 @@ class PublicCheckpoint:
     sha256: str = ""
     bytes: int = 0
     note: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @cache
@@ -72,15 +75,20 @@ def public_checkpoint(name: str) -> PublicCheckpoint:
     raise ValueError(f"no public checkpoint is called {name!r}; there are: {have}")
 
 
-def pull(name: str, output: Path) -> Card:
+def pull(name: str, output: Path, *, offline: bool = False) -> Card:
     """Fetch a public checkpoint (a started download goes on), check it and import it.
+
+    Args:
+        name: Of `public_checkpoints`.
+        output: Folder of the new file and its card.
+        offline: Take what is in the hub's cache (HF_HOME), and ask nobody.
 
     Raises:
         ValueError: If the name is unknown or the file is not what its card says.
         WeightsMissing: If the hub cannot be asked; the message says why and what to do.
     """
     wanted = public_checkpoint(name)
-    path = _fetched(wanted)
+    path = _fetched(wanted, offline=offline)
     if wanted.sha256 and digest_of(path) != wanted.sha256:
         raise ValueError(f"{path} is not the file of {name}: its hash differs; delete it and retry")
     card = import_checkpoint(path, wanted.kind, output, name=name)
@@ -88,6 +96,7 @@ def pull(name: str, output: Path) -> Card:
     return save_card(
         replace(
             card,
+            settings={**card.settings, **wanted.settings},
             licence=wanted.licence,
             commercial_use=wanted.commercial_use,
             source=f"https://huggingface.co/{wanted.hub}, {wanted.file or 'the folder'}",
@@ -96,19 +105,24 @@ def pull(name: str, output: Path) -> Card:
     )
 
 
-def _fetched(wanted: PublicCheckpoint) -> Path:
+def _fetched(wanted: PublicCheckpoint, *, offline: bool) -> Path:
+    bring = f"run `roundview weights import {wanted.file or 'FOLDER'} --kind {wanted.kind} -o DIR`"
+    if not wanted.hub:
+        raise WeightsMissing(f"{wanted.name} is {wanted.note}; fetch it by hand and {bring}")
     by_hand = (
         f"or fetch {wanted.file or 'all files'} from https://huggingface.co/{wanted.hub} by hand "
-        f"and run `roundview weights import {wanted.file or 'FOLDER'} --kind {wanted.kind} -o DIR`"
+        f"and {bring}"
     )
     try:
         import huggingface_hub  # noqa: PLC0415  an extra
     except ImportError as error:
         raise WeightsMissing(f"run `pip install 'roundview[hub]'`, {by_hand}") from error
+    fetch, fetch_all = huggingface_hub.hf_hub_download, huggingface_hub.snapshot_download
     try:
-        if not wanted.file:
-            return Path(huggingface_hub.snapshot_download(wanted.hub, allow_patterns=_IN_FOLDERS))
-        return Path(huggingface_hub.hf_hub_download(wanted.hub, wanted.file))
+        if wanted.file:
+            return Path(fetch(wanted.hub, wanted.file, local_files_only=offline))
+        kept = fetch_all(wanted.hub, allow_patterns=_IN_FOLDERS, local_files_only=offline)
+        return Path(kept)
     except Exception as error:  # The hub's errors are many; each says in its name what it is.
         raise WeightsMissing(f"{_reason(error, wanted)}; {by_hand}") from error
 

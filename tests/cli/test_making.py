@@ -1,8 +1,10 @@
 import json
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from bad_inputs import write_all
 from fakes import KnowingOrbit, KnownElevation, block, photo_of
 from PIL import Image as PilImage
@@ -13,13 +15,14 @@ from roundview.cli import run
 from roundview.export.glb import load_glb
 from roundview.export.transforms import load_views
 from roundview.image import Foreground
-from roundview.loaders import Loaded
+from roundview.loaders import Loaded, Wanted
+from roundview.memory import MemoryPlan, Room
 from roundview.models import Report, silent
 from roundview.recipes.im3d import QUALITIES, Im3dModels
 from roundview.segment import PhotoMatte, U2NetMatte
 from roundview.stages import FOLDER
 from roundview.views import Views
-from roundview.weights import card
+from roundview.weights import Card, card
 
 Make = Callable[..., int]
 
@@ -156,6 +159,61 @@ def test_views_stand_where_they_were_asked_to(
     assert views.cameras.size_hw == (40, 40)
     assert [round(float(a)) for a in views.cameras.azimuth_deg] == [30, 200]
     assert (out / "sheet.png").is_file()
+
+
+def test_words_that_nobody_reads_are_refused_in_one_line(
+    photo: Path,
+    tmp_path: Path,
+    use: Callable[[KnowingOrbit], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    use(KnowingOrbit(block()))
+    for command in ("make", "views"):
+        out = tmp_path / command
+        told = [command, str(photo), "-o", str(out), "--quality", "draft", "--prompt", "a cat"]
+        assert run(told) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("roundview: --prompt: no model of im3d reads words with these weig")
+        assert said.count("\n") == 1
+        assert not out.exists()
+
+
+def test_what_drew_views_is_gone_when_they_are_enhanced(
+    photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(QUALITIES, "draft", TINY)
+    alive: list[bool] = []
+    orbit = KnowingOrbit(block())
+    drawing = weakref.ref(orbit)
+    held = [Loaded(Im3dModels(PhotoMatte(), orbit, KnownElevation(10.0)), (), "fakes")]
+    del orbit
+    monkeypatch.setattr("roundview.loaders.im3d.load_im3d", lambda _: held.pop())
+    planned: list[Wanted] = []
+
+    def room(wanted: Wanted) -> Room:
+        planned.append(wanted)
+        assert held, "planned before anything is loaded"
+        return Room(MemoryPlan(), torch.device("cpu"))
+
+    def enhancer(wanted: Wanted, cards: list[Card], room: Room) -> str:
+        del wanted, cards, room
+        alive.append(drawing() is not None)
+        return "enhancer"
+
+    def enhanced(subject: Foreground, views: Views, enhancer: str, **told: object) -> Views:
+        del subject, told
+        assert enhancer == "enhancer"
+        return views
+
+    monkeypatch.setattr("roundview.loaders.hifi123.enhancer_room", room)
+    monkeypatch.setattr("roundview.loaders.hifi123.load_enhancer", enhancer)
+    monkeypatch.setattr("roundview.recipes.enhancing.enhanced_views", enhanced)
+    out = tmp_path / "views"
+    told = ["views", str(photo), "-o", str(out), "--quality", "draft", "--enhance", "rgnv"]
+    assert run([*told, "--memory-gb", "9", "--azimuth-deg", "30", "--quiet"]) == 0
+    assert len(load_views(out)) == 1
+    assert alive == [False]
+    assert [wanted.memory_gb for wanted in planned] == [9.0]
 
 
 def test_bad_inputs_are_told_in_one_line_and_leave_nothing(

@@ -5,16 +5,21 @@ stands between a downloaded file and an asset is run: import, cards, loaders, re
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from checkpoints_tiny import (
     hi3d_second_state,
     hi3d_state,
+    imagedream_state,
     isotropic3d_state,
     midas_state,
+    mvdream_state,
+    sd1_state,
     sd2_depth_state,
     svd_state,
     zero123_state,
@@ -44,11 +49,16 @@ def photo(tmp_path: Path) -> Path:
 
 
 def imported(kind: str, path: Path, **settings: object) -> None:
-    """Bring a file in by the command, and state how it is used as a user would in its card."""
+    """Bring a file in by the command, and state how it is used as a user would in its card.
+
+    Merges are put beside it, of which only those that read words know.
+    """
     weights = path.parent / "weights"
     assert run(["weights", "import", str(path), "--kind", kind, "-o", str(weights)]) == 0
     made: Card = next(card for card in list_cards(weights) if card.name == path.stem)
     save_card(replace(made, settings={**made.settings, **settings}))
+    if "text_tower" in made.settings:
+        (weights / f"{path.stem}.merges.txt").write_text("#version\na b</w>\n")
 
 
 def lightning(state: dict[str, Tensor], path: Path) -> Path:
@@ -61,13 +71,23 @@ def deepspeed(state: dict[str, Tensor], path: Path) -> Path:
     return path
 
 
+def flat_pickle(state: dict[str, Tensor], path: Path) -> Path:
+    torch.save(state, path)
+    return path
+
+
 def flat(state: dict[str, Tensor], path: Path) -> Path:
     save_file(state, path)
     return path
 
 
 def made(
-    recipe: str, photo: Path, monkeypatch: pytest.MonkeyPatch, **settings: object
+    recipe: str,
+    photo: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    prompt: str | None = None,
+    **settings: object,
 ) -> dict[str, object]:
     """Run `roundview make` with few steps; give the record of what it wrote."""
     qualities = method_of(recipe).qualities
@@ -78,6 +98,7 @@ def made(
     args = ["make", str(photo), "-o", str(out), "--recipe", recipe, "--quality", "draft"]
     args += ["--weights", str(photo.parent / "weights"), "--photo-elevation-deg", "10", "--quiet"]
     args += ["--faces", "400", "--texture-size", "64", "--device", "cpu"]
+    args += [] if prompt is None else ["--prompt", prompt]
     assert run(args) == 0
     assert len(load_glb(out / "asset.glb").faces) > 0
     assert len(load_views(out / "views")) > 0
@@ -100,6 +121,17 @@ HIFI = {
     "fit_steps": 5,
 }
 RING = {"frames": 4, "size_px": 64, "steps": 2}
+
+
+def four_views() -> dict[str, Any]:
+    draft = method_of("isotropic3d").qualities["draft"]
+    return {
+        "steps": 4,
+        "px": (12, 16),
+        "views": (4, 4),
+        "field": replace(draft.field, samples=24, hidden=16),
+        "meshing": replace(draft.meshing, resolution=24, view_px=32, fit_steps=10),
+    }
 
 
 def test_im3d_draws_with_stable_video_diffusion(
@@ -152,15 +184,19 @@ def test_cascade_zero123_draws_with_base_and_refiner(
     assert {"xl", "refiner"} <= names_in(record)
 
 
-def test_hifi123_is_guided_by_three_published_checkpoints(
+def test_hifi123_is_guided_by_four_published_checkpoints(
     photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn, seen = {"size_px": 16, "together": 4}, {"size_px": 32}
     imported("zero123", lightning(zero123_state(), photo.parent / "xl.ckpt"), options=drawn)
     imported("sd2-depth", lightning(sd2_depth_state(), photo.parent / "depth.ckpt"), options=seen)
     imported("dpt", flat(midas_state(), photo.parent / "midas.safetensors"))
-    record = made("hifi123", photo, monkeypatch, **HIFI)
-    assert {"xl", "depth", "midas"} <= names_in(record)
+    imported("sd1", flat(sd1_state(), photo.parent / "words.safetensors"), options=seen)
+    record = made("hifi123", photo, monkeypatch, prompt="ab", **HIFI)
+    assert {"xl", "depth", "midas", "words"} <= names_in(record)
+    settings = record["settings"]
+    assert isinstance(settings, dict)
+    assert settings["refine_px"] == 32
 
 
 def test_isotropic3d_is_guided_by_the_published_checkpoint(
@@ -170,15 +206,40 @@ def test_isotropic3d_is_guided_by_the_published_checkpoint(
     imported(
         "isotropic3d", lightning(isotropic3d_state(), photo.parent / "iso.ckpt"), options=drawn
     )
-    draft = method_of("isotropic3d").qualities["draft"]
+    record = made("isotropic3d", photo, monkeypatch, **four_views())
+    assert "iso" in names_in(record)
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"), [("mvdream", mvdream_state), ("imagedream", imagedream_state)]
+)
+def test_isotropic3d_is_guided_by_models_that_read_words(
+    photo: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    state: Callable[[], dict[str, Tensor]],
+) -> None:
+    drawn = {"size_px": 64, "latent_px": 8}
+    imported(kind, flat_pickle(state(), photo.parent / "four.pt"), options=drawn)
+    record = made("isotropic3d", photo, monkeypatch, prompt="ab", **four_views())
+    assert "four" in names_in(record)
+    settings = record["settings"]
+    assert isinstance(settings, dict)
+    assert settings["guidance"] == (50.0 if kind == "mvdream" else 5.0)
+
+
+def test_im3d_draws_four_views_with_imagedream(
+    photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = {"size_px": 64, "latent_px": 8}
+    imported("imagedream", flat_pickle(imagedream_state(), photo.parent / "four.pt"), options=drawn)
     record = made(
-        "isotropic3d",
+        "im3d",
         photo,
         monkeypatch,
-        steps=4,
-        px=(12, 16),
-        views=(4, 4),
-        field=replace(draft.field, samples=24, hidden=16),
-        meshing=replace(draft.meshing, resolution=24, view_px=32, fit_steps=10),
+        prompt="ab",
+        redraw_after=(10,),
+        fit_steps=20,
+        mesh_resolution=32,
     )
-    assert "iso" in names_in(record)
+    assert "four" in names_in(record)

@@ -113,3 +113,16 @@ def test_an_imported_checkpoint_is_exported_for_others_and_ours_are_not(
     assert run(["weights", "export", "orbit-small", "-o", str(tmp_path / "no")]) == 2
     assert "is our own" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()
+
+
+def test_a_public_checkpoint_is_shown_before_it_is_pulled(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["weights", "show", "sd-1.5"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["kind"] == "sd1"
+    assert told["bytes"] == 4_265_146_304
+    assert told["commercial_use"] is True
+    # A file of the folder that is called so goes on being found.
+    assert run(["weights", "show", "orbit-small"]) == 0
+    assert json.loads(capsys.readouterr().out)["kind"] == "orbit"

@@ -81,12 +81,14 @@ def test_a_published_second_stage_refines_what_our_first_one_draws(tmp_path: Pat
     assert refined_by(refiner).rgb.shape == (4, 64, 64, 3)
 
 
-def test_our_own_refiner_is_built_as_its_card_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("photo_beside", [True, False])
+def test_our_own_refiner_is_built_as_its_card_says(tmp_path: Path, photo_beside: bool) -> None:
     shape = UNetShape(57, 24, 32, (1,), 1, (False,), (1,), 6, linear=True, vector=512)
     torch.manual_seed(0)
-    network = SmallVideoRefiner(shape)
+    network = SmallVideoRefiner(shape, photo_beside=photo_beside)
     stated = {
         "shape": {**shape.__dict__},
+        "photo_beside": photo_beside,
         "told_depth": True,
         "refining": {"frames": 4, "size_px": 32, "guidance": [1.0, 1.0]},
     }

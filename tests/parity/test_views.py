@@ -3,9 +3,11 @@
 import json
 
 import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from roundview.diffusion.checkpoints.unet import shape_from_config
 from roundview.diffusion.imagedream import ImageDreamUNet, ResamplerShape
+from roundview.diffusion.ldm_unet import LdmUNet, diffusers_config
 from roundview.diffusion.zero123 import Zero123Net
 from roundview.parity import Fixture, check_parity
 
@@ -79,3 +81,21 @@ def test_both_modes_of_imagedream_are_compared() -> None:
     found = check_parity(Fixture(weights, fields, facts))
     assert found.keys() == {"image_tokens", "eps_pixel", "eps_pixel_uncond", "eps_local"}
     assert all(error <= most for error, most in found.values())
+
+
+@torch.no_grad()
+def test_stable_diffusion_is_compared_with_diffusers_own_network() -> None:
+    config = {**CONFIG, "in_channels": 4, "num_heads": 8}
+    net = LdmUNet(shape_from_config(config)).eval()
+    theirs = UNet2DConditionModel(**diffusers_config(net.shape)).eval()
+    theirs.load_state_dict(net.unet.state_dict())
+    x, t, context = randn(2, 4, 8, 8), torch.tensor([4, 900]), randn(2, 5, 24)
+    fields = {"x": x, "t": t, "context": context, "eps": theirs(x, t, context).sample}
+    original = net.layout().to_original(net.state_dict())
+    weights = {f"model.diffusion_model.{name}": tensor for name, tensor in original.items()}
+    fixture = Fixture(weights, fields, {"config": json.dumps(config)})
+    error, most = check_parity(fixture)["eps"]
+    assert error <= most / 10
+    changed = {**fields, "eps": fields["eps"] + 1e-3}
+    error, most = check_parity(Fixture(weights, changed, fixture.facts))["eps"]
+    assert error > most

@@ -1,5 +1,7 @@
 """`roundview make` and `roundview views`: from a photo to an asset, or to novel views."""
 
+import gc
+from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +20,7 @@ from .options import (
     MemoryGb,
     Output,
     PhotoElevation,
+    Prompt,
     Quality,
     QualityOption,
     Quiet,
@@ -30,6 +33,7 @@ from .options import (
     Weights,
     check_fit,
     check_output,
+    check_prompt,
     check_recipe,
     parse_elevation,
     parse_numbers,
@@ -40,12 +44,14 @@ from .progress import Silence, told
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..image import Foreground, Image
+    from ..image import Image
     from ..loaders import Wanted
+    from ..models import Matte
     from ..pipeline import Job
     from ..stages import Stages
     from ..views import Views
 
+    Enhancing = Callable[[Image, Matte, Views, int, Stages], Views]
 Photo = Annotated[Path, typer.Argument(help="PNG, JPEG, WebP, TIFF, BMP or GIF.")]
 MaskFile = Annotated[Path | None, typer.Option(help="Picture that is white on the object.")]
 NoMatte = Annotated[bool, typer.Option("--no-matte", help="The whole picture is the object.")]
@@ -70,6 +76,7 @@ def make(  # noqa: PLR0913  typer reads the options from the signature
         ),
     ] = None,
     weights: Weights = None,
+    prompt: Prompt = None,
     quality: QualityOption = Quality.standard,
     seed: Seed = 0,
     device: DeviceOption = Device.auto,
@@ -100,7 +107,9 @@ def make(  # noqa: PLR0913  typer reads the options from the signature
     from ..pipeline import Job, adapted, with_surface  # noqa: PLC0415
 
     method = method_of(recipe)
-    loaded = method.load(Wanted(weights, painted, not no_matte, elevation, str(device), memory_gb))
+    wanted = Wanted(weights, painted, not no_matte, elevation, str(device), memory_gb, prompt)
+    loaded = method.load(wanted)
+    check_prompt(prompt, recipe, read=loaded.prompt is not None)
     settings = replace(
         method.settings(quality),
         photo_elevation_deg=elevation,
@@ -131,6 +140,7 @@ def views(  # noqa: PLR0913  typer reads the options from the signature
         Enhance, typer.Option(help="Draw the views anew with the photo's texture: HiFi-123's RGNV.")
     ] = Enhance.none,
     weights: Weights = None,
+    prompt: Prompt = None,
     quality: QualityOption = Quality.standard,
     seed: Seed = 0,
     device: DeviceOption = Device.auto,
@@ -153,12 +163,14 @@ def views(  # noqa: PLR0913  typer reads the options from the signature
     from ..loaders import Wanted  # noqa: PLC0415
     from ..methods import method_of  # noqa: PLC0415
     from ..pipeline import adapted  # noqa: PLC0415
-    from ..recipes.framing import framed_subject  # noqa: PLC0415
     from ..stages import Stages, seeded  # noqa: PLC0415
 
     method = method_of(recipe)
-    wanted = Wanted(weights, painted, not no_matte, elevation, str(device), memory_gb)
+    wanted = Wanted(weights, painted, not no_matte, elevation, str(device), memory_gb, prompt)
+    enhanced = None if enhance is Enhance.none else _enhancing(wanted, enhance)
     loaded = method.load(wanted)
+    read = loaded.prompt is not None or (enhanced is not None and _is_told(wanted))
+    check_prompt(prompt, recipe, read=read)
     settings = replace(
         method.settings(quality),
         photo_elevation_deg=elevation,
@@ -180,23 +192,43 @@ def views(  # noqa: PLR0913  typer reads the options from the signature
             azimuth_deg=azimuths,
             elevation_deg=elevation_deg,
         )
-        if enhance is not Enhance.none:
-            subject = framed_subject(image, loaded.models.matte, photo_px=settings.photo_px)
-            drawn = _enhanced(subject, drawn, enhance, wanted, stages)
+        if enhanced is not None:
+            matte = loaded.models.matte
+            # What drew them makes room for what enhances them.
+            del loaded
+            drawn = enhanced(image, matte, drawn, settings.photo_px, stages)
         save_views(drawn, output)
         save_sheet(drawn, output / "sheet.png")
         listener.say(f"wrote {len(drawn)} views to {output}", output=str(output))
 
 
-def _enhanced(
-    subject: "Foreground", drawn: "Views", enhance: Enhance, wanted: "Wanted", stages: "Stages"
-) -> "Views":
-    from ..loaders.hifi123 import load_enhancer  # noqa: PLC0415  imports diffusers
+def _enhancing(wanted: "Wanted", enhance: Enhance) -> "Enhancing":
+    """Plan the memory of what enhances views before any are drawn; load it only when they are."""
+    from ..loaders.hifi123 import enhancer_room, load_enhancer  # noqa: PLC0415  imports diffusers
     from ..recipes.enhancing import ENHANCEMENTS, enhanced_views  # noqa: PLC0415
+    from ..recipes.framing import framed_subject  # noqa: PLC0415
 
     like = "paper" if enhance is Enhance.rgnv else "released_code"
-    enhancer = load_enhancer(wanted, [])
-    return enhanced_views(subject, drawn, enhancer, settings=ENHANCEMENTS[like], stage=stages)
+    room = enhancer_room(wanted)
+
+    def enhanced(
+        photo: "Image", matte: "Matte", drawn: "Views", photo_px: int, stages: "Stages"
+    ) -> "Views":
+        # Networks that take turns on a device hold themselves by their own entrances.
+        gc.collect()
+        subject = framed_subject(photo, matte, photo_px=photo_px)
+        enhancer = load_enhancer(wanted, [], room)
+        return enhanced_views(subject, drawn, enhancer, settings=ENHANCEMENTS[like], stage=stages)
+
+    return enhanced
+
+
+def _is_told(wanted: "Wanted") -> bool:
+    """Whether what enhances views reads words."""
+    from ..weights import named  # noqa: PLC0415
+
+    given = [] if wanted.weights is None else named(wanted.weights)
+    return any(card.kind == "sd2-depth" for card in given)
 
 
 def _read(photo: Path, mask: Path | None, no_matte: bool) -> "tuple[Image, Tensor | None]":

@@ -27,6 +27,8 @@ class Device(StrEnum):
     mps = "mps"
 
 
+PROMPTED = ("sd1", "sd2", "sd2-v", "sd2-depth", "imagedream", "mvdream")
+"""Kinds of imported checkpoints that read prompts."""
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")]
 QualityOption = Annotated[Quality, typer.Option(help="Time for detail.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes on a CPU.")]
@@ -34,6 +36,10 @@ DeviceOption = Annotated[Device, typer.Option(help="Where the networks run.")]
 MemoryGb = Annotated[
     float | None,
     typer.Option(min=0.1, help="What imported checkpoints may take of the device's memory."),
+]
+Prompt = Annotated[
+    str | None,
+    typer.Option(help='What the photo shows, like "a red chair", for models that read words.'),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all that are free.")]
 Weights = Annotated[
@@ -117,3 +123,16 @@ def use_threads(threads: int | None) -> None:
     import torch  # noqa: PLC0415
 
     torch.set_num_threads(threads)
+
+
+def check_prompt(prompt: str | None, recipe: str, *, read: bool) -> None:
+    """Refuse words that nobody reads.
+
+    Raises:
+        ValueError: If there is a prompt, and none of the models in use reads one.
+    """
+    if prompt is not None and not read:
+        raise ValueError(
+            f"--prompt: no model of {recipe} reads words with these weights; those of kind "
+            f"{', '.join(PROMPTED)} do (`roundview weights list --public`)"
+        )

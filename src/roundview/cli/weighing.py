@@ -9,6 +9,12 @@ import typer
 
 weights = typer.Typer(help="List, show, verify or prove weights.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="A card's name, a card's file or a folder of cards.")]
+Shown = Annotated[
+    str,
+    typer.Argument(
+        help="A card's name, a card's file, a folder of cards, or one of `list --public`."
+    ),
+]
 
 
 @weights.command("list")
@@ -45,13 +51,16 @@ def _list_public(*, as_json: bool) -> None:
     for one in found:
         use = "commercial use allowed" if one.commercial_use else "no commercial use"
         gate = "; gated" if one.gated else ""
-        print(f"{one.name:16} {one.memory_gb:3.0f} GB  {one.purpose} ({use}{gate}: {one.licence})")
+        print(f"{one.name:21} {one.memory_gb:3.0f} GB  {one.purpose} ({use}{gate}: {one.licence})")
 
 
 @weights.command("pull")
 def pull(
     name: Annotated[str, typer.Argument(help="One of `roundview weights list --public`.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")],
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask nobody: take what is in the hub's cache.")
+    ] = False,
 ) -> None:
     """Fetch a public checkpoint from the Hugging Face hub and import it; needs the extra hub."""
     from ..public import public_checkpoint  # noqa: PLC0415  imports torch
@@ -60,18 +69,35 @@ def pull(
     wanted = public_checkpoint(name)
     use = "commercial use allowed" if wanted.commercial_use else "NO commercial use"
     print(f"{name}: {wanted.licence}; {use}; needs about {wanted.memory_gb:g} GB of GPU memory")
-    print(f"wrote {fetch(name, output).path} and its card")
+    print(f"wrote {fetch(name, output, offline=offline).path} and its card")
 
 
 @weights.command("show")
-def show(name: Name) -> None:
-    """Print a card as JSON."""
+def show(name: Shown) -> None:
+    """Print a card as JSON, or what is known of a public checkpoint before it is pulled."""
     from ..weights import named  # noqa: PLC0415  only what a command needs
 
-    cards = named(name)
+    try:
+        cards = named(name)
+    except ValueError:
+        if not _show_public(name):
+            raise
+        return
     print(
         json.dumps([c.to_json() for c in cards] if len(cards) > 1 else cards[0].to_json(), indent=2)
     )
+
+
+def _show_public(name: str) -> bool:
+    """Print a public checkpoint, if there is one of that name."""
+    from dataclasses import asdict  # noqa: PLC0415  only what a command needs
+
+    from ..public import public_checkpoints  # noqa: PLC0415  imports torch
+
+    found = next((one for one in public_checkpoints() if one.name == name), None)
+    if found is not None:
+        print(json.dumps(asdict(found), indent=2))
+    return found is not None
 
 
 @weights.command("verify")
@@ -98,8 +124,8 @@ def import_file(
     kind: Annotated[
         str,
         typer.Option(
-            help="zero123, zero123plus, svd, sv3d, hi3d, mvdream, imagedream, isotropic3d, "
-            "sd2-depth, dpt, autoencoder or clip."
+            help="zero123, zero123plus, svd, sv3d, hi3d, mvdream, imagedream, isotropic3d, sd1, "
+            "sd2, sd2-v, sd2-depth, dpt, autoencoder or clip."
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")],

@@ -68,8 +68,8 @@ class TextGuide:
     def told(self, cameras: Cameras) -> Guided[Tensor]:
         """Tell the model which side each camera sees; azimuth 0 is the front."""
         azimuth, elevation = cameras.azimuth_deg.tolist(), cameras.elevation_deg.tolist()
-        sides = [side_of(a, e) for a, e in zip(azimuth, elevation, strict=True)]
-        given = torch.cat([self.of_side[side] for side in sides])
+        seen = zip(azimuth, elevation, strict=True)
+        given = torch.cat([self.of_side[side_of(a, e)] for a, e in seen])
         model = picture_noise(self.unet, velocity=self.velocity)
         without = self.nothing.expand_as(given)
         return Guided(model, given, without, self.scale, form="from_conditional")

@@ -8,7 +8,7 @@ from .distillation import rgnv
 from .encoders import autoencoder, clip_decoder, image_tower
 from .fixture import Fixture, Outcome
 from .video import video_unet
-from .views import imagedream, multiview, zero123
+from .views import imagedream, multiview, pictures, zero123
 
 Family = Callable[[Fixture], dict[str, Outcome]]
 
@@ -44,6 +44,7 @@ def family_of(fixture: Fixture) -> Family:
         (("input_blocks.", ".time_stack."), video_unet),
         (("cc_projection.weight", "input_blocks."), zero123),
         (("camera_embed.", "input_blocks."), multiview),
+        (("input_blocks.", "middle_block.1.transformer_blocks."), pictures),
         (("decoder.mid.block_1.", ".time_stack."), clip_decoder),
         (("decoder.conv_in.", "encoder.conv_in."), autoencoder),
         (("transformer.resblocks.", "conv1.weight"), image_tower),

@@ -1,4 +1,4 @@
-"""Fixtures of networks that draw views: Zero123, MVDream, Isotropic3D, ImageDream."""
+"""Fixtures of networks that draw views or pictures: Zero123, MVDream and its kin, and SD."""
 
 import torch
 from torch import Tensor
@@ -57,6 +57,14 @@ def _ddim(net: Zero123Net, fixture: Fixture) -> dict[str, Outcome]:
         drawn = ddim(predict, f["x_T"], ddim_plan(5, drop_first=True))
         out["sample_5steps_cfg3_eta0"] = Outcome(drawn, SAMPLED)
     return out
+
+
+def pictures(fixture: Fixture) -> dict[str, Outcome]:
+    """Stable Diffusion's UNet, of single pictures, with whatever is laid beside the latents."""
+    net = LdmUNet(shape_from_config(fixture.config)).eval()
+    load_original(net, net.layout(), _unet_state(fixture))
+    x, t, context = (_first(fixture, name) for name in ("x", "t", "context"))
+    return {"eps": Outcome(net(x, t, context, vector=fixture.fields.get("vector")))}
 
 
 def multiview(fixture: Fixture) -> dict[str, Outcome]:
