@@ -13,7 +13,9 @@ from checkpoints_tiny import (
     TOWER,
     VIDEO,
     hi3d_state,
+    sd1_state,
     sd2_depth_state,
+    sd2_state,
     svd_state,
     zero123_state,
 )
@@ -66,10 +68,12 @@ STATES: dict[str, Callable[[], dict[str, Tensor]]] = {
     "svd": svd_state,
     "imagedream": imagedream_state,
     "sd2-depth": sd2_depth_state,
+    "sd1": sd1_state,
+    "sd2-v": sd2_state,
 }
 
 
-WITH_REST = ("svd", "imagedream", "sd2-depth")
+WITH_REST = ("svd", "imagedream", "sd2-depth", "sd2-v")
 """A second encoder; the tokens of a picture; the block that is not asked, and a projection."""
 
 
@@ -198,3 +202,9 @@ def test_a_folder_made_by_diffusers_itself_is_read(tmp_path: Path) -> None:
                        held["quant_conv.weight"])  # fmt: skip
     back = original_state(networks, found.settings)
     assert "first_stage_model.decoder.conv_out.time_mix_conv.weight" in back
+
+
+def test_a_folder_that_predicts_something_else_is_refused(tmp_path: Path) -> None:
+    export_folder(imported("sd2-v", sd2_state(), tmp_path), tmp_path / "theirs")
+    with pytest.raises(ValueError, match="prediction_type is 'v_prediction'; sd2 has 'epsilon'"):
+        import_checkpoint(tmp_path / "theirs", "sd2", tmp_path / "again")
