@@ -3,12 +3,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints_tiny import hi3d_state, sd2_depth_state
+from checkpoints_tiny import VIDEO, hi3d_state, sd2_depth_state
 from fakes import KnowingOrbit, block, photo_of
 from safetensors.torch import save_file
 
 from roundview import public_models
 from roundview.camera import Cameras
+from roundview.diffusion.video_unet import VideoUNet
 from roundview.image import Foreground
 from roundview.importing import import_checkpoint, merges_of
 from roundview.loaders import Wanted
@@ -18,7 +19,13 @@ from roundview.loaders.parts import asks_of_orbit
 from roundview.memory import MemoryPlan, Room
 from roundview.models import OrbitModel
 from roundview.pipeline import adapted, make
-from roundview.public_models import load_networks, load_prompts, load_video_orbit, video_ring
+from roundview.public_models import (
+    load_networks,
+    load_prompts,
+    load_video_orbit,
+    numbers_of,
+    video_ring,
+)
 from roundview.recipes.im3d import DRAFT
 from roundview.views import Views
 from roundview.weights import Card, WeightsMissing, save_card
@@ -138,3 +145,13 @@ def test_prompts_are_told_by_the_merges_of_the_checkpoint(tmp_path: Path) -> Non
         load_prompts(card, torch.device("cpu"))
     with pytest.raises(ValueError, match="holds no text tower, so it takes no prompts"):
         load_prompts(replace(card, settings={}), torch.device("cpu"))
+
+
+def test_hi3d_is_told_the_score_of_its_card_and_in_the_paper_s_form_none() -> None:
+    card = Card("a", "hi3d", "a", "", "", "", settings={"ring": {"aesthetic": 7.0}})
+    with torch.device("meta"):
+        released, paper = (VideoUNet(replace(VIDEO, vector=length)) for length in (768, 512))
+    told = numbers_of(card, released)(2, 10.0, 0.02)
+    assert told.shape == (2, 768)
+    assert float(told[0, 0]) == 7.0
+    assert torch.equal(numbers_of(card, paper)(2, 10.0, 0.02), told[:, 256:])

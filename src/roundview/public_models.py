@@ -187,7 +187,7 @@ def video_orbit_in(room: Room, card: Card) -> VideoOrbit:
         )
     # Only what is called takes a place on the device; a decoder that serves as encoder, one.
     room.take({"unet": unet, "tower": tower, "encoder": encoder, "decoder": decoder})
-    return VideoOrbit(VideoNetworks(unet, encoder, decoder, tower), ring, _numbers(card, unet))
+    return VideoOrbit(VideoNetworks(unet, encoder, decoder, tower), ring, numbers_of(card, unet))
 
 
 def video_ring(card: Card) -> VideoRing:
@@ -198,7 +198,12 @@ def video_ring(card: Card) -> VideoRing:
     return replace(_RINGS[card.kind], **values)
 
 
-def _numbers(card: Card, unet: VideoUNet) -> Numbers:
+def numbers_of(card: Card, unet: VideoUNet) -> Numbers:
+    """Say what a checkpoint is told beside the time, by its kind and the length of its vector.
+
+    Raises:
+        ValueError: If no SV3D has a vector of that length.
+    """
     if card.kind == "sv3d":
         by_length: dict[int, Numbers] = {_POSED: sv3d_p_numbers, _UNPOSED: sv3d_u_numbers}
         if unet.shape.vector not in by_length:
