@@ -1,6 +1,7 @@
 """Score distillation against threestudio's own functions and by hand."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,28 @@ def test_sjc_is_threestudios(told: dict[str, Tensor], reduced: bool) -> None:
 def test_guidance_starts_where_its_form_says(form: Form, value: float) -> None:
     given, without = torch.tensor([5.0]), torch.tensor([1.0])
     assert float(guided_noise(given, without, 3.0, form)) == value
+
+
+@pytest.mark.parametrize(
+    ("form", "scale"), [("from_unconditional", 1.0), ("from_conditional", 0.0)]
+)
+def test_a_scale_that_changes_nothing_asks_once(form: Form, scale: float) -> None:
+    asked = []
+
+    def model(x: Tensor, t: Tensor, given: float) -> Tensor:
+        asked.append(given)
+        return x * given + t
+
+    guided = Guided(model, 2.0, 3.0, scale, form)
+    x, t = torch.ones(1), torch.tensor([4])
+    assert float(guided(x, t)) == 6
+    assert asked == [2.0]
+    clean = torch.ones(1, 2, 2)
+    shares = torch.full((10,), 0.5)
+    reconstruction_gradient(guided, clean, t, torch.ones_like(clean), shares=shares, rescale=0.0)
+    assert asked == [2.0, 2.0]
+    assert float(replace(guided, scale=2.0)(x, t)) != 6
+    assert asked[2:] == [2.0, 3.0]
 
 
 def test_the_forms_are_one_with_scales_one_apart() -> None:

@@ -78,11 +78,20 @@ def test_it_is_told_of_the_subject_once() -> None:
     assert torch.equal(first.given.tokens, second.given.tokens)
     assert float(first.without.tokens.abs().max()) == 0
     assert torch.equal(first.given.camera, first.without.camera)
-    assert first.scale == SMALL.guidance
+    assert first.scale == SMALL.guiding
 
 
-def test_guidance_can_be_another_than_the_models() -> None:
-    assert MultiviewGuide(model(MeanColour()), subject(), guidance=7.0).told(four()).scale == 7
+def test_guidance_is_the_models_own_or_what_was_asked_for() -> None:
+    drawing = model(MeanColour())
+    assert MultiviewGuide(drawing, subject(), guidance=7.0).told(four()).scale == 7
+    # A model that says nothing of guiding guides as it draws.
+    drawing.settings = replace(drawing.settings, guidance=4.0, guiding=None, levels=None)
+    guide = MultiviewGuide(drawing, subject())
+    assert (guide.guidance, guide.levels) == (4.0, None)
+
+
+def test_it_says_at_which_noise_levels_it_knows_anything() -> None:
+    assert MultiviewGuide(model(MeanColour()), subject()).levels == SMALL.levels
 
 
 def test_latents_keep_alpha_and_let_gradients_through() -> None:

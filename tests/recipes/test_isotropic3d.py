@@ -8,6 +8,7 @@ from fakes import block, photo_of
 from isotropic_tiny import TINY, tiny_models
 from torch import Generator
 
+from roundview.diffusion.multiview import KnownLevels
 from roundview.image import Image
 from roundview.mesh import Asset
 from roundview.models import PlainStages
@@ -15,6 +16,7 @@ from roundview.recipes.isotropic3d import (
     DRAFT,
     QUALITIES,
     SMALL_CAMERAS,
+    STANDARD,
     Isotropic3d,
     as_in_paper,
     asking,
@@ -92,8 +94,15 @@ def test_noise_levels_sink_and_are_one_for_all_views() -> None:
     assert times.bounds(800) == times.bounds(999) == (20, 500)
 
 
+def test_a_model_that_knows_some_noise_levels_only_is_asked_at_those() -> None:
+    levels = KnownLevels(shape=(0.85, 0.98), detail=(0.02, 0.3))
+    times = asking(replace(DRAFT, steps=1000), levels).times
+    assert times.bounds(0) == times.bounds(799) == (850, 980)
+    assert times.bounds(800) == times.bounds(999) == (20, 300)
+
+
 def test_weights_and_sizes_follow_the_run() -> None:
-    run = distilling(replace(DRAFT, steps=1000, px=(64, 256), views=(8, 4)), SMALL_CAMERAS)
+    run = distilling(replace(STANDARD, steps=1000, px=(64, 256), views=(8, 4)), SMALL_CAMERAS)
     assert run.sizes == ((0, 64, 8), (500, 256, 4))
     assert (run.order.orientation(0), run.order.orientation(500)) == (10, 1000)
     assert run.shading is not None

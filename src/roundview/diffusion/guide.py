@@ -50,9 +50,15 @@ class Guided(Generic[Condition]):
     scale: float
     form: Form = "from_unconditional"
 
+    @property
+    def neutral(self) -> bool:
+        """Whether the scale is such that the answer without the condition does not matter."""
+        return self.scale == (1.0 if self.form == "from_unconditional" else 0.0)
+
     def parts(self, x: Tensor, t: Int[Tensor, " b"]) -> tuple[Tensor, Tensor]:
-        """Predict the noise with the condition and without it."""
-        return self.model(x, t, self.given), self.model(x, t, self.without)
+        """Predict the noise with the condition and without it; both alike where `neutral`."""
+        given = self.model(x, t, self.given)
+        return given, given if self.neutral else self.model(x, t, self.without)
 
     def __call__(self, x: Tensor, t: Int[Tensor, " b"]) -> Tensor:
         """Predict the noise, guidance included."""

@@ -211,6 +211,21 @@ def small_autoencoder(net: LatentAutoencoder) -> Autoencoder:
 
 
 @dataclass(frozen=True)
+class KnownLevels:
+    """Where a model is a guide, as lowest and highest shares of the training steps.
+
+    A model that was trained briefly follows, at the levels in between, what it is shown.
+
+    Attributes:
+        shape: Its condition tells it of shape here.
+        detail: It leaves the shape alone here, and draws it finer.
+    """
+
+    shape: tuple[float, float]
+    detail: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class MultiviewSettings:
     """How views are drawn; Isotropic3D's defaults.
 
@@ -221,6 +236,8 @@ class MultiviewSettings:
         channels: Of the latents.
         guidance: Scale.
         eta: Share of DDPM's fresh noise.
+        guiding: Scale when the model guides a distillation; None takes `guidance`.
+        levels: The noise levels at which the model should be asked to guide; None for any.
     """
 
     frames: int = 4
@@ -229,11 +246,28 @@ class MultiviewSettings:
     channels: int = 4
     guidance: float = 10.0
     eta: float = 1.0
+    guiding: float | None = None
+    levels: KnownLevels | None = None
 
 
-SMALL = MultiviewSettings(size_px=64, latent_px=8, channels=24, guidance=3.0, eta=0.0)
+SMALL = MultiviewSettings(
+    size_px=64,
+    latent_px=8,
+    channels=24,
+    guidance=3.0,
+    eta=0.0,
+    guiding=1.0,
+    levels=KnownLevels(shape=(0.85, 0.98), detail=(0.02, 0.15)),
+)
 """Our small model's. Guidance of 3 against 1, on six training objects left out, 30 steps, at step
-1,753 of its 2,518: 13.6 dB against 12.1."""
+1,753 of its 2,518: 13.6 dB against 12.1.
+
+As a guide it was shown a ball of about their size through noise, and told of four views of eight
+training objects left out. Of the ball's area it gave back 0.99 at level 0.15, 0.82 at 0.45, 0.81 at
+0.6 and 0.83 at 0.75 (with guidance of 3 0.96, 0.74, 0.66 and 0.73), no more like the truth than the
+ball was (13.9 dB); at 0.9 14.2 dB. A distillation that sinks through those levels wears its field
+away: of a dinosaur 400 steps left an opacity of 0.06, where 200 at the levels of shape left 0.97.
+"""
 
 
 class MultiviewModel:

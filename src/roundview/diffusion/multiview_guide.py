@@ -20,6 +20,10 @@ class MultiviewGuide:
     """A multi-view model that was told of one subject: a `ViewGuide` of views at equal turns.
 
     What differs from the original code: latents are the posterior's mean, not a sample of it.
+
+    Attributes:
+        guidance: Scale.
+        levels: See `MultiviewSettings`.
     """
 
     def __init__(
@@ -30,11 +34,12 @@ class MultiviewGuide:
         Args:
             model: Draws views; here it judges renderings.
             subject: Square, framed, seen from azimuth 0.
-            guidance: Scale; the model's own by default.
+            guidance: Scale; the model's own for guiding by default.
         """
         settings = model.settings
-        self.model, self.subject = model, model.tell(subject)
-        self.guidance = settings.guidance if guidance is None else guidance
+        self.model, self.subject, self.levels = model, model.tell(subject), settings.levels
+        own = settings.guidance if settings.guiding is None else settings.guiding
+        self.guidance = own if guidance is None else guidance
         self.size_px, self.together = settings.size_px, settings.frames
         self.shares: Float[Tensor, " steps"] = ScaledLinear().alphas_cumprod()
 
