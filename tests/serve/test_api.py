@@ -223,6 +223,7 @@ def attempts(id: str) -> list[str]:
     """Ways to a file that is none of the job's."""
     up = ["../", "..%2f", "%2e%2e/", "..\\", "..%5c", "....//", "%252e%252e%252f", "..%c0%af"]
     goals = ["jobs.sqlite", "photo", "etc/passwd", "asset.glb%00.png", "record.json", ".stages"]
+    goals.append("proc/self/environ")
     names = [way * depth + goal for way in up for goal in goals for depth in (1, 2, 6)]
     names += [
         "/etc/passwd",
@@ -255,7 +256,7 @@ def test_nothing_but_the_files_of_a_job_can_be_had(client: TestClient) -> None:
     id = post(client, seed=0).json()["id"]
     until(client, id, "done")
     tried = attempts(id)
-    assert len(tried) >= 150
+    assert len(tried) >= 200
     for path in tried:
         answer = client.get(path, follow_redirects=False)
         assert answer.status_code < 500, path
@@ -264,6 +265,7 @@ def test_nothing_but_the_files_of_a_job_can_be_had(client: TestClient) -> None:
             assert answer.content.startswith((b"{", b"a picture", b"<!doctype html>")), path
             assert b"this is" not in answer.content
         assert b"root:" not in answer.content
+        assert b"PATH=" not in answer.content
         assert b"SQLite format" not in answer.content
     assert client.get(f"/api/jobs/{id}").json()["state"] == "done"
 
