@@ -5,12 +5,16 @@ from dataclasses import replace
 import pytest
 import torch
 from distilling_tiny import CAMERAS, FIELD, SIDE, KnowsTheBall, ball_photo, difference
+from fakes import block, photo_of
+from hifi_tiny import TINY, tiny_models
 from torch import Generator
 
 from roundview.recipes.distilling import Distilling
+from roundview.recipes.distilling_asset import FieldMeshing
 from roundview.recipes.distilling_presets import (
     PRESETS,
     Preset,
+    asset_by_preset,
     distilled_by,
     dreamfusion,
     magic123,
@@ -78,3 +82,20 @@ def test_the_ablation_changes_one_thing_at_a_time() -> None:
     assert not torch.equal(tables["full"], tables["no pixels"])
     with pytest.raises(ValueError, match="with"):
         settings_ablation(ball_photo(), {True: with_photo}, 3, preset)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_each_preset_makes_an_asset(name: str) -> None:
+    meshing = FieldMeshing(resolution=32, view_px=32, fit_steps=4, faces=400, texture_size=64)
+    asset = asset_by_preset(
+        photo_of(block()),
+        tiny_models(),
+        Generator().manual_seed(0),
+        small(PRESETS[name](3), steps=3),
+        TINY,
+        meshing=meshing,
+    )
+    assert asset.mesh.texture is not None
+    assert asset.views is not None
+    box = asset.mesh.vertices.amax(dim=0) - asset.mesh.vertices.amin(dim=0)
+    assert float(box.max()) == pytest.approx(1, abs=1e-4)

@@ -187,6 +187,15 @@ def test_the_coarse_stage_grows_in_size_and_order() -> None:
     assert coarse.photo.rgb == 1000.0
 
 
+def test_normals_are_smoothed_as_dreamcraft3d_does_only_if_asked() -> None:
+    plain = coarse_stage(STANDARD).order
+    assert (plain.normal_map(0), plain.normal_field(0)) == (0, 0)
+    smooth = coarse_stage(replace(STANDARD, bends=(1.0, 5.0, 1.0))).order
+    last = STANDARD.coarse_steps - 1
+    assert (smooth.normal_map(0), smooth.normal_map(last)) == (1, 1)
+    assert (smooth.normal_field(0), smooth.normal_field(last)) == (5, 1)
+
+
 def test_normals_are_turned_into_the_world_and_depth_is_near_where_inverse_depth_is_large() -> None:
     subject = Foreground(torch.ones(8, 8, 3), torch.ones(8, 8))
     front = photo_view(subject, elevation_deg=30.0, distance=1.5, fov_deg=49.0)

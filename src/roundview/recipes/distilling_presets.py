@@ -12,14 +12,21 @@ from torch import Generator
 
 from ..diffusion.distill_cameras import THREESTUDIO_CAMERAS, RandomCameras, Range
 from ..diffusion.guide import DREAMFUSION_TIMES, Ramp, TimeRange, constant
+from ..diffusion.small_depth_image import ImageGuide
 from ..diffusion.view_guide import ViewGuide
 from ..field.radiance import RadianceField, RadianceSettings
+from ..image import Image
+from ..mesh import Asset
 from ..models import PlainStages, StageRunner
 from ..views import Views
 from .distilling import Asking, Distilling, Shading, distilled_field
+from .distilling_asset import FieldMeshing, asset_of_field
 from .distilling_losses import Order, PhotoLosses
+from .framing import photo_view, seen_subject
+from .hifi123 import DRAFT, Hifi123, Hifi123Models
 
 _MAGIC123_TIMES = TimeRange(constant(0.2), constant(0.6))
+_MESHING = FieldMeshing()
 
 
 @dataclass(frozen=True)
@@ -156,6 +163,66 @@ def distilled_by(
             raise ValueError(f"this preset asks a {kind}: give one")
         guides.append((guide, asked))
     return distilled_field(photo, guides, rng, preset.distilling, stage=stage, name=name)
+
+
+def asset_by_preset(
+    photo: Image,
+    models: Hifi123Models,
+    rng: Generator,
+    preset: Preset,
+    settings: Hifi123 = DRAFT,
+    *,
+    meshing: FieldMeshing = _MESHING,
+    stage: StageRunner | None = None,
+) -> Asset:
+    """Make an asset of one photograph by an earlier method, with HiFi-123's models.
+
+    Its priors stand for those of the method: the image model for Stable Diffusion, the view model
+    for Zero-1-to-3. Cameras keep the method's elevations, at the distance and through the lens that
+    the models were trained with. A method that compares with the photograph gets its colours too.
+
+    Args:
+        photo: The photograph.
+        models: HiFi-123's.
+        rng: CPU generator.
+        preset: One of `PRESETS`, made for its number of steps.
+        settings: `photo_px`, `distance`, `fov_deg`, `photo_elevation_deg` and `scale_2d` count.
+        meshing: How the field becomes an asset.
+        stage: Runs the stages.
+
+    Raises:
+        ValueError: If the photograph shows no subject, or nothing solid comes of it.
+    """
+    stage = stage or PlainStages()
+    subject, elevation_deg = seen_subject(
+        photo,
+        models.matte,
+        models.elevation,
+        photo_px=settings.photo_px,
+        known_deg=settings.photo_elevation_deg,
+        stage=stage,
+    )
+    distance, fov_deg = settings.distance, settings.fov_deg
+    front = photo_view(subject, elevation_deg=elevation_deg, distance=distance, fov_deg=fov_deg)
+    prompts = models.enhancer.prompts(subject)
+    image_prior = models.image_prior or ImageGuide(
+        models.enhancer.models, prompts, scale=settings.scale_2d
+    )
+    theirs = replace(
+        preset.distilling.cameras,
+        distance=Range(distance, distance),
+        fov_deg=Range(fov_deg, fov_deg),
+    )
+    field = distilled_by(
+        preset.at_cameras(theirs),
+        front,
+        rng,
+        guide_2d=image_prior,
+        guide_3d=models.prior(front),
+        stage=stage,
+    )
+    seen = front if preset.distilling.photo.rgb > 0 else None
+    return asset_of_field(field, front.cameras, rng, meshing, photo=seen, stage=stage)
 
 
 def settings_ablation(

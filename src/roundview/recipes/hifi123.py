@@ -75,6 +75,8 @@ class Hifi123:
         weight_3d: Of the 3D prior's SDS.
         scale_2d: Of the 2D prior's guidance. The paper's 20 is for DeepFloyd and text.
         photo_weights: Of colour, mask, depth and normals from the photograph's side.
+        bends: Weights of the smoothing of normals, between pixels and (at the start, then from two
+            thirds of the steps on) in space. The paper has none; DreamCraft3D's are (1, 5, 1).
         rgnv: How `novel_views` enhances: T = 50, l = 30 (paper), or `RELEASED_CODE`.
         rgsd: The same in the refine stage: T = 20, l = 12 (paper).
         tet_cells: Cells along a side of the tetrahedral grid.
@@ -106,6 +108,7 @@ class Hifi123:
     weight_3d: float = 0.1
     scale_2d: float = 2.0
     photo_weights: tuple[float, float, float, float] = (1000.0, 100.0, 0.05, 0.05)
+    bends: tuple[float, float, float] = (0.0, 0.0, 0.0)
     rgnv: Rgnv = Rgnv()  # noqa: RUF009  a frozen value
     rgsd: Rgnv = Rgnv(steps=20, kept_steps=12)  # noqa: RUF009  a frozen value
     tet_cells: int = 96
@@ -278,6 +281,7 @@ def novel_views(
 def coarse_stage(settings: Hifi123) -> Distilling:
     """Give the settings of the coarse stage, as `distilled_field` has them."""
     rgb, mask, depth, normal = settings.photo_weights
+    on_pixels, early_in_space, late_in_space = settings.bends
     first, second = settings.coarse_px
     half, late = settings.coarse_steps // 2, 2 * settings.coarse_steps // 3
     cameras = RandomCameras(
@@ -293,7 +297,13 @@ def coarse_stage(settings: Hifi123) -> Distilling:
         network_rate=settings.coarse_rates[1],
         sizes=((0, first, settings.coarse_views), (half, second, settings.coarse_views)),
         photo=PhotoLosses(rgb, mask, depth, normal, size_px=second),
-        order=Order(orientation=Ramp(1.0, 10.0, late + 1, late), sparsity=rising, opaque=rising),
+        order=Order(
+            orientation=Ramp(1.0, 10.0, late + 1, late),
+            sparsity=rising,
+            opaque=rising,
+            normal_map=constant(on_pixels),
+            normal_field=Ramp(early_in_space, late_in_space, late + 1, late),
+        ),
     )
 
 
