@@ -211,7 +211,11 @@ def test_isotropic3d_is_guided_by_the_published_checkpoint(
 
 
 @pytest.mark.parametrize(
-    ("kind", "state"), [("mvdream", mvdream_state), ("imagedream", imagedream_state)]
+    ("kind", "state"),
+    [
+        pytest.param("mvdream", mvdream_state, marks=pytest.mark.slow),
+        ("imagedream", imagedream_state),
+    ],
 )
 def test_isotropic3d_is_guided_by_models_that_read_words(
     photo: Path,
@@ -228,6 +232,7 @@ def test_isotropic3d_is_guided_by_models_that_read_words(
     assert settings["guidance"] == (50.0 if kind == "mvdream" else 5.0)
 
 
+@pytest.mark.slow
 def test_im3d_draws_four_views_with_imagedream(
     photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
