@@ -18,7 +18,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -33,17 +33,28 @@ from torch import Generator
 from roundview import loaders
 from roundview.data.objects import ObjectFile, find_objects
 from roundview.data.procedural import generated_objects
-from roundview.data.render_set import MultiViewSet, RenderSettings, object_views
+from roundview.data.render_set import MultiViewSet, RenderSettings, load_set, object_views
 from roundview.data.stream import StreamSettings, ViewStream
 from roundview.diffusion.depth_head import DepthNetwork, FeatureDepth
 from roundview.diffusion.elevation import ElevationNetwork, FeatureElevation
 from roundview.diffusion.encoders import LatentAutoencoder
 from roundview.diffusion.orbit import LatentOrbitModel
+from roundview.diffusion.video_refine import (
+    Refining,
+    SmallVideoRefiner,
+    VideoRefiner,
+    small_parts,
+)
 from roundview.diffusion.view_transformer import ViewTransformer, ViewTransformerSize
 from roundview.evaluate.heads import evaluate_heads
+from roundview.evaluate.hi3d import stage_two_marks, true_ring, two_stages
+from roundview.evaluate.marks import bootstrap_interval
 from roundview.evaluate.protocol import NvsProtocol, mark, render_truth
+from roundview.loaders.depth import load_depth
+from roundview.loaders.hi3d import load_hi3d
 from roundview.loaders.training import load_training_parts
 from roundview.mesh import Mesh
+from roundview.recipes.hi3d import STANDARD as HI3D
 from roundview.train.cards import begun, kind_of
 from roundview.train.checkpoints import load_checkpoint
 from roundview.train.depth import DepthSet, held_out, rendered_depth_set
@@ -104,11 +115,18 @@ class Piece:
         self.stream.wait(max(1, len(self.stream.live) // 8))
         return ResidentSampler(self.stream, self.place)
 
+    @cached_property
+    def given(self) -> list[MultiViewSet]:
+        """Read the sets that were rendered before."""
+        return [thinned(load_set(folder), kept) for folder in self.options.sets]
+
     def sets(self) -> list[MultiViewSet]:
-        """Give the whole ring, as it changes.
+        """Give the whole ring, as it changes, or the sets that were rendered before.
 
         An object that is read while it is being replaced gives views of two; one in thousands.
         """
+        if self.options.sets:
+            return self.given
         self.stream.wait()
         return [self.stream.live]
 
@@ -131,7 +149,8 @@ class Piece:
     def order(self) -> Order:
         """Say what is trained; waits for the first pictures, so that the clock counts them."""
         asked, cuda = self.options, self.place.type == "cuda"
-        _ = self.depth_set if asked.family in SEEN_ALONE else self.sampler
+        if not asked.sets:
+            _ = self.depth_set if asked.family in SEEN_ALONE else self.sampler
         orbit_batch = 192 * 64**2 // asked.size**2 if cuda else 24
         own = {"orbit": max(1, orbit_batch)} | (GPU_BATCH if cuda else {})
         size = ViewTransformerSize(
@@ -160,15 +179,49 @@ class Piece:
 
     def rendered(self) -> int:
         """Count the objects that were rendered."""
+        if self.options.sets:
+            return sum(len(part) for part in self.sets())
         if self.options.family in SEEN_ALONE:
             return len(self.depth_set) // 10
         return self.stream.drawn()
+
+
+def kept(names: list[str]) -> list[int]:
+    """Say which objects of a rendered set are learnt: all but `apart` and the held-out tenth."""
+    left_out = set(apart(names))
+    return [i for i, name in enumerate(names) if i not in left_out and not held_out(name)]
+
+
+def apart(names: list[str]) -> list[int]:
+    """Give the objects that `orbit-small` was not trained on, so that it draws them as new ones.
+
+    They are fifty rows of the set of all training objects, in the order of the archive; a set of
+    generated objects has none.
+    """
+    if set(names) == {"procedural"}:
+        return []
+    return np.random.default_rng(7).permutation(len(names))[:50].tolist()
+
+
+def thinned(whole: MultiViewSet, choose: Callable[[list[str]], list[int]]) -> MultiViewSet:
+    """Keep some objects of a set, in memory."""
+    rows = choose(whole.names)
+    names = [whole.names[i] for i in rows]
+    return replace(
+        whole,
+        rgba=whole.rgba[rows],
+        azimuth_deg=whole.azimuth_deg[rows],
+        elevation_deg=whole.elevation_deg[rows],
+        names=names,
+    )
 
 
 def split(
     options: argparse.Namespace,
 ) -> tuple[list[ObjectFile] | None, list[tuple[str, Mesh]]]:
     """Give what to train on and some objects that are held out, scans among them first."""
+    if options.sets:
+        return None, []
     if options.data is None:
         return None, list(_read(generated_objects(options.objects, options.seed + 1000)))
     found = find_objects(options.data)
@@ -190,6 +243,8 @@ def measure(
 ) -> dict[str, Any]:
     """Mark a network on objects it was not trained on; a family without a mark gives none."""
     network = trained.network.cpu().eval()
+    if isinstance(network, SmallVideoRefiner) and options.sets:
+        return _refiner_marks(network, trained.settings, options)
     if options.family == "orbit":
         assert isinstance(network, ViewTransformer)
         return _orbit_marks(network, objects, options)
@@ -231,6 +286,31 @@ def _orbit_marks(
     return {k: round(fmean(v), 4) for k, v in marks.items()} | {"protocol": NvsProtocol.NAME}
 
 
+def _refiner_marks(
+    network: SmallVideoRefiner, settings: dict[str, Any], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Compare refined with enlarged rings of the objects apart, drawn as the recipe draws them."""
+    features, frozen = loaders.load_features(), loaders.load_autoencoder(options.weights)
+    wanted = loaders.Wanted(options.weights, device="cpu")
+    told: dict[str, Any] = settings["refining"] | {"guidance": (1.0, 1.0)}
+    parts = small_parts(network, frozen, features, load_depth(wanted, []))
+    models = replace(load_hi3d(wanted).models, refiner=VideoRefiner(parts, Refining(**told)))
+    use = replace(HI3D, refine_steps=1, size_px=settings["refining"]["size_px"])
+    whole = load_set(options.sets[0])
+    found: dict[str, list[tuple[float, float]]] = {}
+    for row in apart(whole.names)[: options.objects]:
+        truth, rng = true_ring(whole, row), Generator().manual_seed(0)
+        stages = two_stages(truth, models, use, rng)
+        for key, pair in stage_two_marks(truth, *stages, features).items():
+            found.setdefault(key, []).append(pair)
+    marks: dict[str, Any] = {"objects": len(next(iter(found.values())))}
+    for key, pairs in found.items():
+        marks[f"{key}_enlarged"] = round(fmean(old for old, _ in pairs), 4)
+        marks[f"{key}_refined"] = round(fmean(new for _, new in pairs), 4)
+        marks[f"{key}_gain_90"] = bootstrap_interval([new - old for old, new in pairs])
+    return marks
+
+
 @torch.no_grad()
 def _reconstruction_marks(network: LatentAutoencoder, rgba: np.ndarray) -> dict[str, Any]:
     pictures = torch.from_numpy(rgba.reshape(-1, *rgba.shape[2:]).astype(np.float32) / 255)
@@ -254,7 +334,11 @@ def export(trained: Trained, piece: Piece, numbers: dict[str, Any]) -> None:
         licence="Apache-2.0",
         source="trained with experiments/train_small.py",
         commercial_use=True,
-        trained_on=f"{options.data.name if options.data else 'no files'} and procedural objects",
+        trained_on=(
+            f"{piece.rendered()} objects of {', '.join(str(s.parent.name) for s in options.sets)}"
+            if options.sets
+            else f"{options.data.name if options.data else 'no files'} and procedural objects"
+        ),
         settings=trained.settings,
         facts={
             "steps": load_checkpoint(piece.work / "checkpoint.pt")["step"],
@@ -286,6 +370,13 @@ def read_options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--measure-minutes", type=float, default=1.0, help="of them, for the end")
     parser.add_argument("--finish", action="store_true", help="let the rate fall to 0 at the end")
     parser.add_argument("--data", type=Path, help="zip or folder of GLB files; else generated ones")
+    parser.add_argument(
+        "--sets",
+        type=Path,
+        nargs="+",
+        help="sets of rings that `roundview train` or data.render_set rendered, that of all "
+        "training objects first; nothing is rendered then",
+    )
     parser.add_argument("--work", type=Path, required=True, help="checkpoint and ring stay here")
     parser.add_argument("--out", type=Path, required=True, help="what is kept")
     parser.add_argument("--weights", help="folder of cards that the family builds on")

@@ -7,11 +7,13 @@ from torch import nn
 from roundview.diffusion.checkpoints.unet import UNetShape
 from roundview.diffusion.ldm_unet import LdmUNet
 from roundview.diffusion.small_shapes import (
+    narrow_video_refiner_shape,
     small_multiview_shape,
     small_video_refiner_shape,
     small_video_shape,
     small_zero123_shape,
 )
+from roundview.diffusion.video_refine import SmallVideoRefiner
 from roundview.diffusion.video_unet import VideoUNet
 from roundview.diffusion.zero123 import Zero123Net
 from roundview.train.surgery import refiner_from_orbit
@@ -21,6 +23,7 @@ FAMILIES = [
     (LdmUNet, small_multiview_shape),
     (VideoUNet, small_video_shape),
     (VideoUNet, small_video_refiner_shape),
+    (SmallVideoRefiner, narrow_video_refiner_shape),
 ]
 
 

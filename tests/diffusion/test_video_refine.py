@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -100,6 +101,34 @@ def test_a_network_that_repeats_the_coarse_clip_gives_it_back_larger_with_the_ph
     torch.testing.assert_close(refined.rgb[1:, ::2, ::2], wanted, rtol=0, atol=1e-4)
 
 
+def test_what_the_autoencoder_loses_is_not_lost_where_only_the_change_is_shown() -> None:
+    made = replace(parts(), decode=lambda latents: torch.zeros(len(latents), 4, 16, 16))
+    found = []
+    for residual in (False, True):
+        use = Refining(frames=4, size_px=16, guidance=(1.0, 1.0), residual=residual)
+        refined = VideoRefiner(made, use).refine(
+            ring(), subject(), rng(), photo_elevation_deg=20.0, steps=1
+        )
+        found.append(refined.rgb)
+    assert not bool(found[0].any())
+    # A decoder that is blind to what the network did leaves the coarse views.
+    torch.testing.assert_close(found[1][1:], resize(ring().rgb, (16, 16)).clamp(0, 1)[1:])
+
+
+def test_half_of_the_change_is_half_way() -> None:
+    bright = replace(parts(), decode=lambda latents: latents.mean() + torch.ones(4, 4, 16, 16))
+    shown = {}
+    for believed in (0.0, 0.5, 1.0):
+        use = Refining(4, 16, (1.0, 1.0), residual=True, believed=believed, highest=9.0)
+        shown[believed] = VideoRefiner(bright, use).refine(
+            ring(), subject(), rng(), photo_elevation_deg=20.0, steps=1
+        )
+    inside = (shown[1.0].rgb > 0) & (shown[1.0].rgb < 1)
+    torch.testing.assert_close(
+        shown[0.5].rgb[inside], ((shown[0.0].rgb + shown[1.0].rgb) / 2)[inside]
+    )
+
+
 def test_depth_and_coarse_latents_lie_beside_and_vanish_without_the_condition() -> None:
     made = parts()
     views = ring(elevation_deg=20.7)
@@ -196,6 +225,19 @@ def test_our_own_network_begins_at_the_coarse_clip() -> None:
     predicted = network(x, torch.ones(1), torch.ones(1, 1, 6), told)
     # At a high sigma the velocity is minus what is clean.
     torch.testing.assert_close(predicted, -x[:, :, 13:])
+
+
+@pytest.mark.parametrize("photo_beside", [True, False])
+def test_the_photo_lies_beside_every_frame_of_our_own_network(photo_beside: bool) -> None:
+    shown: list[Tensor] = []
+    network = SmallVideoRefiner(SHAPE, photo_beside=photo_beside)
+    network.unet.register_forward_pre_hook(lambda _, given: shown.append(given[0]))
+    x = torch.randn(1, 3, 17, 4, 4, generator=rng())
+    network(x, torch.ones(1), torch.ones(1, 1, 6), torch.ones(1, 3, 512))
+    assert torch.equal(shown[0][:, :, :17], x)
+    assert shown[0].shape[2] == (21 if photo_beside else 17)
+    for frame in range(3 if photo_beside else 0):
+        assert torch.equal(shown[0][:, frame, 17:], x[:, 0, 13:])
 
 
 def test_our_own_parts_work_in_the_latents_of_our_autoencoder() -> None:

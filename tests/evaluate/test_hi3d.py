@@ -3,6 +3,7 @@ from pathlib import Path
 
 import torch
 from fakes import KnowingOrbit, KnownElevation, block
+from render_tiny import tiny_set
 from torch import Generator, Tensor
 
 from roundview.data.objects import ObjectFile
@@ -11,6 +12,8 @@ from roundview.evaluate.hi3d import (
     Hi3dMeasure,
     hi3d_variants,
     stage_two_marks,
+    true_ring,
+    two_stages,
 )
 from roundview.evaluate.nvs import Candidate
 from roundview.evaluate.protocol import NvsProtocol, render_truth
@@ -115,9 +118,29 @@ def test_rows_share_what_they_have_in_common_and_are_marked(tmp_path: Path) -> N
 def test_the_second_stage_is_compared_with_the_first_enlarged() -> None:
     models, _, _ = knowing()
     truth = render_truth(block(), PROTOCOL)
-    marks = stage_two_marks(truth, models, TINY, seeded(0), Colours())
+    stages = two_stages(truth, models, TINY, seeded(0))
+    for views in stages:
+        torch.testing.assert_close(views.rgb[0], truth.photo.over())
+    marks = stage_two_marks(truth, *stages, Colours())
     (enlarged, refined), (far, near) = marks["psnr"], marks["deep_feature_distance"]
     # The refiner knows the truth, up to the samples of a pixel.
     assert refined > enlarged
     assert near < far
     assert torch.isfinite(torch.tensor([enlarged, refined])).all()
+
+
+def test_a_ring_of_a_rendered_set_is_a_truth(tmp_path: Path) -> None:
+    rings = tiny_set(tmp_path, objects=2, size_px=16)
+    truth = true_ring(rings, 1)
+    assert len(truth.views) == rings.settings.ring_views == 4
+    wanted = torch.from_numpy(rings.rgba[1, :4].copy()).float() / 255
+    torch.testing.assert_close(truth.views.rgb, wanted[..., :3])
+    torch.testing.assert_close(truth.photo.alpha, wanted[0, ..., 3])
+    elevation = truth.views.cameras.elevation_deg
+    torch.testing.assert_close(elevation, torch.full((4,), float(rings.elevation_deg[1, 0])))
+    torch.testing.assert_close(
+        truth.views.cameras.azimuth_deg % 360,
+        torch.tensor([0.0, 90.0, 180.0, 270.0]),
+        atol=1e-3,
+        rtol=0,
+    )

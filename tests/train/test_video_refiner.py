@@ -10,6 +10,7 @@ from torch import Tensor
 from roundview.diffusion.checkpoints.unet import UNetShape
 from roundview.diffusion.video_refine import SmallVideoRefiner, depth_channels
 from roundview.diffusion.video_unet import VideoUNet
+from roundview.losses import perceptual_distance
 from roundview.train.loop import LoopSettings
 from roundview.train.rings import RingBatch, RingSampler
 from roundview.train.video_refiner import (
@@ -135,3 +136,97 @@ def test_training_takes_what_makes_its_coarse_clips(tmp_path: Path) -> None:
         settings=LoopSettings(steps=1, warmup=1),
     )
     assert seen == [2]
+
+
+PICTURES = RefinerTraining(
+    log_sigma=(9.0, 0.0),
+    log_augment=(-30.0, 0.0),
+    no_embedding=0.0,
+    no_coarse=0.0,
+    no_depth=0.0,
+    latents=0.0,
+    pictures=1.0,
+    likeness=0.5,
+    shown=2,
+)
+
+
+def shown_parts() -> RefinerEncoders:
+    return RefinerEncoders(squares(), height, show=squares().decode, features=Colours())
+
+
+class Colours:
+    """Features that are the colours and one more, so that brightness counts."""
+
+    def maps(self, rgb: Tensor) -> list[Tensor]:
+        return [torch.cat([rgb.movedim(-1, 1), torch.ones_like(rgb[..., :1].movedim(-1, 1))], 1)]
+
+    def embedding(self, rgb: Tensor) -> Tensor:
+        return rgb.mean(dim=(1, 2))
+
+
+def test_no_change_costs_as_much_as_the_enlarged_pictures_are_off() -> None:
+    network, whole = SmallVideoRefiner(SHAPE), rings(1)
+    coarse = whole.rgba.flip(-1)
+    loss = video_refiner_loss(
+        network, shown_parts(), CoarseBatch(whole, coarse), seeded(), PICTURES
+    )
+    shown, true = coarse[0, 1:], whole.rgba[0, 1:]
+    off = (shown - true).square().mean(dim=(1, 2, 3))
+    old, new = (x[:, :3].movedim(1, -1).contiguous() for x in (shown, true))
+    unlike = perceptual_distance(Colours(), old, new)
+    wanted = (off / (off + 1e-3)).mean() + 0.5 * (unlike / (unlike + 0.1)).mean()
+    torch.testing.assert_close(loss, wanted, atol=2e-3, rtol=0)
+
+
+def test_the_errors_of_pictures_reach_the_network_and_fall() -> None:
+    torch.manual_seed(0)
+    network, batch = SmallVideoRefiner(SHAPE), coarse_batch(rings(1), seeded())
+    found = losses_while_trained(
+        network,
+        lambda rng: video_refiner_loss(network, shown_parts(), batch, rng, PICTURES),
+        steps=20,
+    )
+    assert found[-1] < 0.98 * found[0]
+
+
+def test_only_the_novel_frames_are_shown() -> None:
+    network, whole = SmallVideoRefiner(SHAPE), rings(1)
+    coarse = whole.rgba.clone()
+    coarse[:, 0] = 1 - coarse[:, 0]  # The photo is wrong, and is not asked for.
+    loss = video_refiner_loss(
+        network, shown_parts(), CoarseBatch(whole, coarse), seeded(), PICTURES
+    )
+    assert float(loss) < 0.05  # The network works in half precision.
+
+
+def test_depth_that_was_estimated_before_is_not_estimated_again() -> None:
+    def refuse(rgba: Tensor) -> Tensor:
+        raise AssertionError(f"asked for {len(rgba)}")
+
+    network, whole = Watched(SHAPE), rings(1)
+    depth = torch.rand(1, 3, 24, 24, generator=seeded())
+    plain = RefinerTraining(no_depth=0.0)
+    batch = CoarseBatch(whole, whole.rgba, depth)
+    video_refiner_loss(network, RefinerEncoders(squares(), refuse), batch, seeded(), plain)
+    torch.testing.assert_close(network.x[0, :, 4:13], depth_channels(depth[0], (8, 8)))
+
+
+def test_training_takes_clips_that_were_made_before(tmp_path: Path) -> None:
+    class Made:
+        asked = 0
+
+        def take(self, clips: int, rng: torch.Generator) -> CoarseBatch:
+            self.asked += 1
+            return coarse_batch(rings(clips, 4), rng)
+
+    made = Made()
+    train_video_refiner(
+        SmallVideoRefiner(SHAPE),
+        made,
+        RefinerEncoders(squares(), height),
+        tmp_path,
+        training=RefinerTraining(frames=4),
+        settings=LoopSettings(steps=2, warmup=1),
+    )
+    assert made.asked == 2

@@ -8,7 +8,7 @@ which the paper does not say but its code does.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
@@ -63,6 +63,10 @@ class Refining:
         cond_aug: Noise on the coarse frames, told for pictures in [-1, 1].
         highest: Sigma that sampling begins at.
         mixing: Exponent of `mixing_weight`; None leaves the steps alone.
+        residual: Add to the coarse pictures what the decoder makes of the refined latents more than
+            of the coarse ones, so that what the autoencoder loses is not lost; the original shows
+            what it decodes.
+        believed: Share of that change that is added.
     """
 
     frames: int = 16
@@ -71,6 +75,8 @@ class Refining:
     cond_aug: float = 0.02
     highest: float = 700.0
     mixing: float | None = 40.0
+    residual: bool = False
+    believed: float = 1.0
 
 
 class VideoRefiner:
@@ -122,7 +128,11 @@ class VideoRefiner:
             return (1 - share) * x + share * (noise * float(sigmas[step]) + clean)
 
         latents = euler(denoise, noise, sigmas, before_step=towards_coarse, report=report)[0]
-        rgba = self.parts.decode(latents / self.parts.scale).float().cpu().clamp(0, 1)
+        rgba = self.parts.decode(latents / self.parts.scale).float().cpu()
+        if use.residual:
+            before = self.parts.decode(clean[0] / self.parts.scale).float().cpu()
+            rgba = coarse + use.believed * (rgba - before)
+        rgba = rgba.clamp(0, 1)
         side = (use.size_px, use.size_px)
         rgb = resize(rgba[:, :3].movedim(1, -1), side).clamp(0, 1).contiguous()
         alpha = resize(rgba[:, 3, :, :, None], side)[..., 0].clamp(0, 1).contiguous()
@@ -216,13 +226,20 @@ class SmallVideoRefiner(nn.Module):
     """Our own refiner: a `VideoUNet`, and a linear way from all it is shown to what it predicts.
 
     That way begins as minus the coarse latents, which is the velocity of the coarse clip where the
-    noise is high: so a training of minutes begins at the coarse clip and not at nothing. Where
+    noise is high: so a training of minutes begins at the coarse clip and not at nothing. For the
+    same reason the latents of frame 0, the photograph, may lie beside those of every frame. Where
     the original starts from Stable Video Diffusion it needs no such help.
+
+    Args:
+        shape: Of the `VideoUNet`; its inputs do not count those further latents.
+        photo_beside: Whether there are such.
     """
 
-    def __init__(self, shape: UNetShape) -> None:
+    def __init__(self, shape: UNetShape, *, photo_beside: bool = True) -> None:
         super().__init__()
-        self.unet = VideoUNet(shape)
+        self.photo_beside = photo_beside
+        more = shape.out_channels if photo_beside else 0
+        self.unet = VideoUNet(replace(shape, in_channels=shape.in_channels + more))
         self.shortcut = nn.Conv2d(shape.in_channels, shape.out_channels, 1, bias=False)
         last = self.unet.unet.conv_out
         for layer in (self.shortcut, last):
@@ -241,6 +258,8 @@ class SmallVideoRefiner(nn.Module):
     ) -> Float[Tensor, "b t o h w"]:
         """Predict the velocity of every frame; arguments as for `VideoUNet`."""
         straight = self.shortcut(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        if self.photo_beside:
+            x = torch.cat([x, x[:, :1, -straight.shape[2] :].expand_as(straight)], dim=2)
         return self.unet(x, c_noise, context, vector) + straight
 
 

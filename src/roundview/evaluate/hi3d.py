@@ -9,9 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator
 
+from ..camera import Cameras
+from ..data.render_set import MultiViewSet
+from ..diffusion.orbit import DISTANCE, FOV_DEG
 from ..image import Image
 from ..mesh import Mesh
 from ..metrics import deep_feature_distance, surface_marks
@@ -20,9 +24,10 @@ from ..recipes.framing import with_photo
 from ..recipes.hi3d import Hi3d, Hi3dModels, hi3d, orbit_cameras
 from ..stages import seeded
 from ..surface.raster import render_mesh
+from ..views import Views
 from .keeping import Measured
 from .nvs import Candidate
-from .protocol import NvsProtocol, Truth, mark, render_truth
+from .protocol import NvsProtocol, Truth, mark, render_truth, truth_from_views
 from .strips import strip_png
 from .through_recipe import WatchedStages, unmoved
 
@@ -121,25 +126,31 @@ class Hi3dMeasure:
         return unmoved(asset.mesh, stages.notes["world_from_fitted"])
 
 
+def true_ring(rings: MultiViewSet, row: int) -> Truth:
+    """Give one object's first ring out of a rendered set; its first view is the photograph."""
+    made, elevation_deg = rings.settings, float(rings.elevation_deg[row, 0])
+    rgba = torch.from_numpy(rings.rgba[row, : made.ring_views].astype(np.float32) / 255)
+    cameras = Cameras.orbit(
+        [360 / made.ring_views * k for k in range(made.ring_views)],
+        elevation_deg=elevation_deg,
+        radius=DISTANCE,
+        fov_deg=FOV_DEG,
+        size_hw=(made.size_px, made.size_px),
+    )
+    return truth_from_views(Views(rgba[..., :3].contiguous(), rgba[..., 3].contiguous(), cameras))
+
+
 @torch.no_grad()
-def stage_two_marks(
-    truth: Truth,
-    models: Hi3dModels,
-    settings: Hi3d,
-    rng: Generator,
-    features: FeatureModel,
-) -> dict[str, tuple[float, float]]:
-    """Mark one object's ring as the first stage draws it, enlarged, and as the second refines it.
+def two_stages(
+    truth: Truth, models: Hi3dModels, settings: Hi3d, rng: Generator
+) -> tuple[Views, Views]:
+    """Draw one object's ring by the first stage, enlarged, and by the second; the photo first.
 
     Args:
         truth: True views of a ring of `settings.ring_views` at `settings.size_px`.
         models: Of the recipe.
         settings: Sizes and steps; a `photo_elevation_deg` is not asked for, the truth knows it.
         rng: Seeds both stages.
-        features: For the deep-feature distance.
-
-    Returns:
-        `psnr` and `deep_feature_distance`, each (enlarged, refined), means over the novel views.
     """
     elevation_deg = float(truth.views.cameras.elevation_deg[0].round(decimals=3))
     cameras = orbit_cameras(replace(settings, more_rings=()), elevation_deg)
@@ -154,10 +165,22 @@ def stage_two_marks(
         drawn, truth.photo, rng, photo_elevation_deg=elevation_deg, steps=settings.refine_steps
     )
     side = truth.views.cameras.size_hw
-    enlarged, sharp = (with_photo(v.resized(side), truth.photo).rgb for v in (drawn, refined))
-    wanted = truth.views.rgb
-    far = [deep_feature_distance(features, rgb[1:], wanted[1:]) for rgb in (enlarged, sharp)]
-    near = [fmean(mark(rgb, truth)["psnr"]) for rgb in (enlarged, sharp)]
+    enlarged, sharp = (with_photo(v.resized(side), truth.photo) for v in (drawn, refined))
+    return enlarged, sharp
+
+
+@torch.no_grad()
+def stage_two_marks(
+    truth: Truth, enlarged: Views, refined: Views, features: FeatureModel
+) -> dict[str, tuple[float, float]]:
+    """Mark both stages' novel views.
+
+    Returns:
+        `psnr` and `deep_feature_distance`, each (enlarged, refined), means over the views.
+    """
+    both, wanted = (enlarged.rgb, refined.rgb), truth.views.rgb
+    far = [deep_feature_distance(features, rgb[1:], wanted[1:]) for rgb in both]
+    near = [fmean(mark(rgb, truth)["psnr"]) for rgb in both]
     return {
         "psnr": (near[0], near[1]),
         "deep_feature_distance": (float(far[0].mean()), float(far[1].mean())),

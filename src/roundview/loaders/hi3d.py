@@ -119,7 +119,10 @@ def load_video_refiner(
     place = torch_device(wanted.device)
     card, tensors = tensors_of("video_refiner", wanted.weights, cards)
     stated = settings_in(card)
-    network = SmallVideoRefiner(UNetShape(**_lists_as_tuples(stated["shape"])))
+    network = SmallVideoRefiner(
+        UNetShape(**_lists_as_tuples(stated["shape"])),
+        photo_beside=stated.get("photo_beside", False),
+    )
     load_orbit_network(network, tensors)
     autoencoder = load_autoencoder(wanted.weights).to(place)
     parts = small_parts(

@@ -5,6 +5,7 @@ come from and in when the training ends.
 """
 
 import copy
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,8 +20,10 @@ from ..diffusion.depth_head import DepthDecoder, DepthNetwork, DepthSize
 from ..diffusion.elevation import ElevationHead, ElevationNetwork, ElevationSize
 from ..diffusion.encoders import AutoencoderSize, LatentAutoencoder
 from ..diffusion.ldm_unet import LdmUNet
+from ..diffusion.orbit import LatentOrbitModel
 from ..diffusion.small_depth_image import small_depth_image_shape
 from ..diffusion.small_shapes import (
+    narrow_video_refiner_shape,
     small_multiview_shape,
     small_video_refiner_shape,
     small_video_shape,
@@ -35,6 +38,7 @@ from ..models import DepthModel, FeatureModel, Report, silent
 from .autoencoder import train_autoencoder
 from .batch import ViewSampler
 from .cascade import CascadePair, CascadeTraining, train_cascade
+from .coarse_clips import CoarseClips, coarse_clip, drawn_or_spoilt, scans_oftener
 from .depth import DepthSet, EstimatorTraining, train_depth
 from .depth_image import DepthTraining, train_depth_image
 from .elevation import ElevationTraining, train_elevation
@@ -51,6 +55,21 @@ from .zero123 import Zero123Training, start_projection, train_zero123
 
 _UNET = LoopSettings(steps=6000, learning_rate=5e-4)
 """Of the small UNets. Chosen by us; other rates were not tried."""
+_REFINER = RefinerTraining(
+    log_sigma=(4.0, 0.5),
+    log_augment=(-9.0, 0.0),
+    no_coarse=0.0,
+    latents=0.2,
+    pictures=1.0,
+    likeness=0.5,
+    shown=5,
+)
+"""Of the second stage: for one step at noise that hides the clip, so that it learns the mean of
+what may be true; a gain in deep features counts half as much as one in error. Chosen by us."""
+_REFINES = {"guidance": [1.0, 1.0], "highest": 80.0, "cond_aug": 0.0, "residual": True}
+"""How the second stage is used that was trained so."""
+_CLIPS = (16, 600)
+"""Coarse clips that are drawn before the second stage's training and in all."""
 _GUIDANCE = 3.0
 """Of the image model that is told depth, when it draws. Chosen by us; not tried on a new one."""
 
@@ -252,17 +271,34 @@ def _video(order: Order, parts: Parts) -> Trained:
 
 
 def _video_refiner(order: Order, parts: Parts) -> Trained:
-    running, encoders = order.running(_UNET), _with_depth(order, parts)
-    shape = small_video_refiner_shape(*_lengths(order, encoders.pictures))
-    start, latents = order.start, shape.out_channels
-    if start is not None and CONV_IN in start:  # An orbit's, of one stage: ours has a way beside.
-        moved = refiner_from_orbit(start, latents=latents, tells_elevation=True)
+    running = order.running(replace(_UNET, learning_rate=8e-4))
+    encoders = _with_depth(order, parts)
+    frozen, lengths = parts.autoencoder(), _lengths(order, encoders.pictures)
+    shape = narrow_video_refiner_shape(*lengths)
+    if order.start is not None and CONV_IN in order.start:
+        # An orbit's, of one stage and two levels: ours has a way beside, and the photo's latents.
+        shape = small_video_refiner_shape(*lengths)
+        latents = shape.out_channels
+        moved = refiner_from_orbit(order.start, latents=latents, tells_elevation=True)
+        moved = widened(moved, shape.in_channels + latents)
         order = replace(order, start={f"unet.{name}": value for name, value in moved.items()})
-    network, rings = _begun(SmallVideoRefiner(shape), order), RingSampler(order.sets())
-    frames = order.sets()[0].settings.ring_views
-    training = replace(RefinerTraining(), batch=order.batch or 1, frames=frames)
-    train_video_refiner(network, rings, encoders, order.directory, training=training, **running)
-    return _trained(network, {"shape": asdict(shape), "told_depth": True}, order, running)
+    network, sets = _begun(SmallVideoRefiner(shape), order), order.sets()
+    made = sets[0].settings
+    training = replace(_REFINER, batch=order.batch or _REFINER.batch, frames=made.ring_views)
+    encoders = replace(
+        encoders,
+        show=frozen.requires_grad_(False).eval().decode,
+        features=parts.features(),
+        coarsen=drawn_or_spoilt(LatentOrbitModel(parts.orbit().to(order.place), frozen)),
+    )
+    rings = RingSampler(sets, scans_oftener(sets), augment=False)  # The clips are changed later.
+    make = functools.partial(coarse_clip, rings, encoders, made.ring_views)
+    first, count = _CLIPS
+    with CoarseClips(make, count=count, first=first, seed=running["settings"].seed) as clips:
+        train_video_refiner(network, clips, encoders, order.directory, training=training, **running)
+    use = {"frames": made.ring_views, "size_px": made.size_px} | _REFINES
+    settings = {"shape": asdict(shape), "photo_beside": True, "told_depth": True, "refining": use}
+    return _trained(network, settings, order, running)
 
 
 def _depth_image(order: Order, parts: Parts) -> Trained:
