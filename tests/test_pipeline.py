@@ -34,6 +34,7 @@ def test_the_record_says_how_an_asset_was_made() -> None:
     assert record["weights"][0]["licence"] == "Apache-2.0"
     assert len(record["weights"][0]["sha256"]) == 64
     assert record["notes"]["photo_elevation_deg"] == 10.0
+    assert record["prompt"] is None
     assert record["mesh"]["faces"] == len(asset.mesh.faces)
     assert record["seconds_total"] == pytest.approx(sum(record["seconds"].values()), abs=0.01)
 
@@ -73,6 +74,11 @@ def test_unknown_names_are_refused_with_those_there_are() -> None:
         job(recipe="dreamfusion")
     with pytest.raises(ValueError, match="there are: draft, standard, high"):
         make(photo_of(block()), quality="best")
+
+
+def test_words_that_no_model_reads_are_refused() -> None:
+    with pytest.raises(ValueError, match="prompt: no model of im3d reads words"):
+        make(photo_of(block()), prompt="a block")
 
 
 def test_any_surface_can_be_asked_for_where_a_recipe_has_a_choice() -> None:

@@ -59,7 +59,7 @@ class Job:
         return digest.hexdigest()
 
 
-def make(
+def make(  # noqa: PLR0913  each is something a caller may want
     photo: Image,
     *,
     recipe: str = "im3d",
@@ -68,6 +68,7 @@ def make(
     settings: Any = None,  # noqa: ANN401  each recipe has its own dataclass
     weights: str | Path | None = None,
     device: str = "auto",
+    prompt: str | None = None,
     stages: Stages | None = None,
 ) -> Asset:
     """Turn the subject of a photograph into a textured mesh and splats.
@@ -82,13 +83,15 @@ def make(
         settings: Of the recipe, instead of those that `quality` stands for.
         weights: A card's name, a card's file or a folder of cards; None takes the shipped ones.
         device: Where the networks run: auto, cpu, cuda or mps.
+        prompt: What the photograph shows, in words, for models that read them.
         stages: Runs the stages, if the caller wants to watch or to save them.
 
     Returns:
         The asset; its `record` says how it was made.
 
     Raises:
-        ValueError: If the photo shows no subject, or an argument names nothing.
+        ValueError: If the photo shows no subject, an argument names nothing, or there is a prompt
+            that no model reads.
         WeightsMissing: If weights are not installed.
     """
     method = method_of(recipe)
@@ -98,8 +101,11 @@ def make(
             None if weights is None else str(weights),
             photo_elevation_deg=settings.photo_elevation_deg,
             device=device,
+            prompt=prompt,
         )
     )
+    if prompt is not None and loaded.prompt is None:
+        raise ValueError(f"prompt: no model of {recipe} reads words with these weights")
     fitting = adapted(settings, loaded.asks)
     job = Job(photo, loaded, fitting, seed=seed, recipe=recipe)
     return run(job, stages or Stages(seeded(seed)))
@@ -213,6 +219,7 @@ def record_of(job: Job, asset: Asset, stages: Stages) -> dict[str, Any]:
         "settings": asdict(job.settings),
         "seed": job.seed,
         "identity": job.identity(),
+        "prompt": job.loaded.prompt,
         "weights": [for_record(card) for card in job.loaded.cards],
         **facts_of(asset, stages),
     }
