@@ -172,6 +172,14 @@ def test_broken_files_are_refused(data: bytes, wrong: str, tmp_path: Path) -> No
         load_spz(tmp_path / "missing.spz")
 
 
+def test_a_small_file_cannot_claim_gigabytes(tmp_path: Path) -> None:
+    head = struct.pack("<IIIBBBB", 0x5053474E, 2, 2_000_000, 0, 12, 0, 0)
+    # All of it is there, as zeros, packed to a thousandth.
+    (tmp_path / "g.spz").write_bytes(gzip.compress(head + bytes(2_000_000 * 19), 1))
+    with pytest.raises(ValueError, match="before all is told"):
+        load_spz(tmp_path / "g.spz")
+
+
 @pytest.mark.skipif(not TRANSFORM.is_file(), reason="npm install @playcanvas/splat-transform")
 def test_niantics_code_reads_the_same(tmp_path: Path) -> None:
     save_spz(random_gaussians(20, 9), tmp_path / "g.spz")

@@ -219,3 +219,24 @@ def test_no_damage_gives_anything_but_a_mesh_or_a_value_error(tmp_path: Path) ->
             assert isinstance(mesh_from_3mf_bytes(bytes(data[:cut])), Mesh)
         except ValueError as error:
             assert "\n" not in str(error)  # noqa: PT017  either outcome is right
+
+
+@pytest.mark.parametrize("moved", ["", 'transform="1 0 0 0 1 0 0 0 1 0 0 0"'])
+def test_objects_that_double_at_each_step_are_refused_at_once(moved: str) -> None:
+    objects = [f'<object id="0">{MESH.format(triangles=CLOSED)}</object>']
+    for at in range(1, 40):
+        twice = f'<component objectid="{at - 1}" {moved}/>' * 2
+        objects.append(f'<object id="{at}"><components>{twice}</components></object>')
+    inside = f"<resources>{''.join(objects)}</resources><build><item objectid='39'/></build>"
+    with pytest.raises(ValueError, match="places over"):
+        mesh_from_3mf_bytes(packed(model(inside)))
+
+
+def test_parts_that_unpack_to_far_more_than_they_are_packed_are_refused() -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as package:
+        package.writestr("_rels/.rels", RELATIONS)
+        package.writestr("3D/3dmodel.model", model(" " * 17_000_000))
+    assert len(out.getvalue()) < 20_000
+    with pytest.raises(ValueError, match="unpacks to over 16 MB"):
+        mesh_from_3mf_bytes(out.getvalue())

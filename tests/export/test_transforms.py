@@ -212,6 +212,14 @@ def test_depth_and_normals_return_with_sixteen_bits(tmp_path: Path) -> None:
         assert opened.getpixel((2, 3)) * scale == pytest.approx(float(views.depth[1, 3, 2]), 1e-4)
 
 
+@pytest.mark.parametrize("shape", [(3, 4, 1), (5, 4, 3)])
+def test_normals_of_another_make_are_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    save_views(random_views(geometry=True), tmp_path)
+    write_png(tmp_path / "001_normal.png", torch.zeros(shape), bits=16)
+    with pytest.raises(ValueError, match=r"001_normal\.png.* must be of one size, with 3"):
+        load_views(tmp_path)
+
+
 def test_names_may_lack_their_suffix(tmp_path: Path) -> None:
     Pillow.new("RGBA", (6, 4), (255, 0, 0, 255)).save(tmp_path / "r_0.png")
     frames = [{"file_path": "./r_0", "transform_matrix": IN_FRONT}]

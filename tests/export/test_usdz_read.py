@@ -110,3 +110,31 @@ def test_broken_files_are_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "c.usdz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="cannot read"):
         load_usdz(tmp_path / "c.usdz")
+
+
+def test_sizes_that_a_damaged_file_claims_are_not_believed(pxr: Untyped, tmp_path: Path) -> None:
+    stage = pxr.Usd.Stage.CreateNew(str(tmp_path / "a.usda"))
+    surface = pxr.UsdGeom.Mesh.Define(stage, "/a")
+    surface.CreatePointsAttr([(0, 0, 0), (1, 0, 0), (0, 1, 0)])
+    surface.CreateFaceVertexIndicesAttr([0, 1, 2])
+    surface.CreateFaceVertexCountsAttr([2**31 - 1, 2**31 - 1])
+    stage.Save()
+    layer = pxr.Sdf.AssetPath(str(tmp_path / "a.usda"))
+    pxr.UsdUtils.CreateNewUsdzPackage(layer, str(tmp_path / "a.usdz"))
+    with pytest.raises(ValueError, match="corners that are not there"):
+        load_usdz(tmp_path / "a.usdz")
+
+
+@pytest.mark.usefixtures("pxr")
+def test_a_file_that_ends_its_reader_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_usdz(block(), tmp_path / "a.usdz")
+    for trial in ("import os; os.abort()", "bytes(1 << 62)"):
+        monkeypatch.setattr("roundview.export.usdz_read._TRIAL", trial)
+        with pytest.raises(ValueError, match="damaged, or asks for too much"):
+            load_usdz(tmp_path / "a.usdz")
+    monkeypatch.setattr("roundview.export.usdz_read._TRIAL", "while True: pass")
+    monkeypatch.setattr("roundview.export.usdz_read._TRIAL_SECONDS", 0.2)
+    with pytest.raises(ValueError, match="takes too long"):
+        load_usdz(tmp_path / "a.usdz")

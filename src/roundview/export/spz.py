@@ -28,6 +28,9 @@ _COLOUR_SCALE = 0.15  # of the degree-0 coefficient, so that colours beyond [0, 
 _SH_BITS = (5, 4)  # of degree 1, and of those above: the format's defaults
 _MOST_BITS = 16  # chosen by us: an asset of size 1 keeps 1/131072, a hundredth of a pixel at 1024
 _MOST = 10_000_000  # Gaussians; as Niantic's reader: a small gzip may claim any number
+# A gzip stream may unpack to a thousand times itself; an asset's 40,000 splats do to twice. Chosen
+# by us, so that a file of 100 kB cannot take gigabytes.
+_MOST_UNPACKED, _LEAST_MAX_BYTES = 32, 1 << 24
 _LONGEST = 9 + 1 + 3 + 3 + 4 + 45  # bytes a Gaussian, with colour of degree 3
 _ROOT_HALF = math.sqrt(0.5)
 
@@ -95,7 +98,8 @@ def _unzipped(packed: bytes) -> bytes:
             count = _HEADER.unpack(head)[2]
             if count > _MOST:
                 raise ValueError(f"it claims {count} Gaussians; up to {_MOST} are read")
-            return head + stream.read(count * _LONGEST)
+            most = max(_LEAST_MAX_BYTES, len(packed) * _MOST_UNPACKED)
+            return head + stream.read(min(count * _LONGEST, most))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"it is no whole gzip stream ({error})") from error
 
@@ -123,6 +127,9 @@ def _unpacked(data: bytes) -> Gaussians:
         raise ValueError(f"it has colour of degree {degree} and {bits} fractional bits: not read")
     if flags & _HAS_EXTENSIONS:
         raise ValueError("it has extensions, which are not read; export without them")
+    each = 9 + 1 + 3 + 3 + (3 if version == 2 else 4) + 3 * ((degree + 1) ** 2 - 1)
+    if len(data) < _HEADER.size + count * each:
+        raise ValueError(f"it ends after {len(data)} bytes, before all is told")
     rest = _Bytes(data, _HEADER.size)
     wide = np.zeros((count, 3, 4), np.uint8)
     wide[..., 1:] = rest.take(count, 3, 3)  # in the upper bytes, so that the sign is at its place

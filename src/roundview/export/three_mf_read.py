@@ -37,7 +37,12 @@ _MILLIMETRES = {
     "meter": 1000.0,
 }
 _MAX_BYTES = 1 << 30  # of one part: a small zip may ask for a lot of memory
+# What a part may unpack to, however small it is packed. Meshes as XML pack to a fifth or a tenth,
+# bombs to a thousandth: chosen by us, so that a file of 100 kB cannot take a gigabyte.
+_MOST_UNPACKED, _LEAST_MAX_BYTES = 50, 1 << 24
 _MAX_VERTICES = 50_000_000  # the build can repeat an object
+_MAX_REPEATED = 5_000_000  # of them by objects that are placed again: chosen by us
+_MAX_PARTS = 100_000  # objects of objects can double at each step
 _COLOUR = re.compile(r"#([0-9a-fA-F]{6})([0-9a-fA-F]{2})?")
 
 Element: TypeAlias = ElementTree.Element
@@ -103,7 +108,7 @@ class _Model:
         self.textures: dict[str, tuple[np.ndarray, str]] = {}
         self.colours: dict[str, np.ndarray] = {}
         self.objects: dict[str, list[Part]] = {}
-        self.vertices = 0
+        self.vertices = self.repeated = self.placed = 0
 
     def parts(self) -> list[Part]:
         """Give all that the build places, millimetres, +Z up."""
@@ -195,14 +200,14 @@ class _Model:
         name = _of(one, "objectid")
         if name not in self.objects:
             raise ValueError(f"object {name} is placed before it is defined, or never is")
+        parts = self.objects[name]
+        self._repeat(parts)
         words = one.get("transform")
         if words is None:
-            return self.objects[name]
+            return parts
         # Points are rows: (x y z 1) times a matrix of four rows and three columns.
         matrix = _numbers([words.split()], 12).reshape(4, 3)
         mirrored = np.linalg.det(matrix[:3]) < 0
-        parts = self.objects[name]
-        self._count(sum(len(part.vertices) for part in parts))
         return [
             replace(
                 part,
@@ -211,6 +216,16 @@ class _Model:
             )
             for part in parts
         ]
+
+    def _repeat(self, parts: list[Part]) -> None:
+        """Bound what is placed: a few lines can ask for any number of copies."""
+        self.placed += len(parts)
+        self.repeated += sum(len(part.vertices) for part in parts)
+        # Placing everything once repeats nothing.
+        if self.repeated > _MAX_REPEATED + self.vertices or self.placed > _MAX_PARTS:
+            raise ValueError(
+                f"it places over {_MAX_PARTS} parts or {_MAX_REPEATED // 10**6} million vertices"
+            )
 
     def _count(self, more: int) -> None:
         self.vertices += more
@@ -231,13 +246,12 @@ def _content(package: zipfile.ZipFile, name: str) -> bytes:
         entry = package.getinfo(name)
     except KeyError as error:
         raise ValueError(f"its part {name} is missing") from error
-    if entry.file_size > _MAX_BYTES:
-        raise ValueError(f"its part {name} is over {_MAX_BYTES >> 30} GB")
+    most = max(_LEAST_MAX_BYTES, min(_MAX_BYTES, entry.compress_size * _MOST_UNPACKED))
+    # What the entry says of its size need not be true.
     with package.open(entry) as part:
-        # What the entry says of its size need not be true.
-        data = part.read(_MAX_BYTES + 1)
-    if len(data) > _MAX_BYTES:
-        raise ValueError(f"its part {name} is over {_MAX_BYTES >> 30} GB")
+        data = part.read(most + 1)
+    if max(len(data), entry.file_size) > most:
+        raise ValueError(f"its part {name} unpacks to over {most >> 20} MB: too much to be read")
     return data
 
 

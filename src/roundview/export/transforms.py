@@ -191,14 +191,25 @@ def _geometry(
     depth = normal = None
     if all("depth_file_path" in frame for frame in frames) and "depth_scale" in transforms:
         scale = _number(transforms, "depth_scale") * 65535
-        planes = [read_png(_named(folder, frame, "depth_file_path")) for frame in frames]
-        depth = torch.stack(planes)[..., 0] * scale
+        depth = _planes(folder, frames, "depth_file_path", channels=1)[..., 0] * scale
     if all("normal_file_path" in frame for frame in frames):
-        packed = [read_png(_named(folder, frame, "normal_file_path")) for frame in frames]
-        normal = _unpacked(torch.stack(packed)[..., :3])
+        normal = _unpacked(_planes(folder, frames, "normal_file_path", channels=3))
         if transforms.get("world_up") == "z":
             normal = yup_points_from_zup(normal)
     return depth, normal
+
+
+def _planes(folder: Path, frames: list[Json], key: str, *, channels: int) -> Tensor:
+    """Read the pictures that hold depth or normals (n, h, w, channels)."""
+    planes = [read_png(_named(folder, frame, key)) for frame in frames]
+    for frame, plane in zip(frames, planes, strict=True):
+        if plane.shape[:2] != planes[0].shape[:2] or plane.shape[2] < channels:
+            h, w, held = plane.shape
+            raise ValueError(
+                f"{key} {frame[key]!r} is {w}x{h} with {held} channels, unlike the others or too "
+                f"few; all must be of one size, with {channels}"
+            )
+    return torch.stack([plane[..., :channels] for plane in planes])
 
 
 def _lens(frame: Json, size_hw: tuple[int, int] | None) -> Lens:

@@ -5,7 +5,10 @@ own library opens the stage, since its binary layers have no specification; pict
 the package, which is a zip. What the preview surface calls its diffuse colour is ours.
 """
 
+import os
 import re
+import subprocess
+import sys
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +23,23 @@ from .files import levels_from_bytes
 from .usdz import Untyped, load_pxr
 
 _INSIDE = re.compile(r"\[([^\[\]]+)\]$")  # package.usdz[picture.png], as the library names them
+_TRIAL_SECONDS = 60.0  # by the clock; chosen by us, a stage of a million faces takes one
+_TRIAL = """
+import os, sys
+from pxr import Usd
+try:
+    import resource
+    room = (1 << 29) + 8 * os.path.getsize(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_DATA, (room, room))
+    resource.setrlimit(resource.RLIMIT_CPU, (5 + (room >> 28), 10 + (room >> 28)))
+except (ImportError, OSError, ValueError):
+    pass  # Not on Windows.
+stage = Usd.Stage.Open(sys.argv[1])
+for prim in stage.Traverse():
+    for attribute in prim.GetAttributes():
+        attribute.Get()
+print("read")
+"""
 _PER_CORNER, _PER_POINT = ("faceVarying",), ("vertex", "varying")
 
 
@@ -44,6 +64,7 @@ def load_usdz(path: Path | str) -> Mesh:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"cannot read {path}: no such file")
+    _try(path)
     try:
         with zipfile.ZipFile(path) as package:
             stage = pxr.Usd.Stage.Open(str(path))
@@ -55,6 +76,26 @@ def load_usdz(path: Path | str) -> Mesh:
     if pxr.UsdGeom.GetStageUpAxis(stage) == pxr.UsdGeom.Tokens.z:
         return replace(mesh, vertices=yup_points_from_zup(mesh.vertices) + 0.0)  # -0 becomes 0
     return mesh
+
+
+def _try(path: Path) -> None:
+    """Read a file in a process that may die of it.
+
+    Pixar's library believes what a damaged file says of its own sizes: one of 3 kB took 4 GB.
+
+    Raises:
+        ValueError: If that process gave up, ran out of memory or died.
+    """
+    words = [sys.executable, "-P", "-c", _TRIAL, os.fspath(path.absolute())]
+    alone = os.environ | {"PXR_WORK_THREAD_LIMIT": "1"}
+    try:
+        done = subprocess.run(
+            words, capture_output=True, timeout=_TRIAL_SECONDS, check=False, env=alone
+        )
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"cannot read {path}: it takes too long") from None
+    if not done.stdout.endswith(b"read\n"):
+        raise ValueError(f"cannot read {path}: it is damaged, or asks for too much memory")
 
 
 class _Stage:
@@ -73,9 +114,11 @@ class _Stage:
     def _part(self, surface: Untyped) -> Part:
         points = _table(surface.GetPointsAttr().Get(), 3)
         corners = np.array(surface.GetFaceVertexIndicesAttr().Get() or [], np.int64)
-        slots = _fans(np.array(surface.GetFaceVertexCountsAttr().Get() or [], np.int64))
-        if len(slots) and (slots.max() >= len(corners) or corners.min() < 0):
+        counts = np.array(surface.GetFaceVertexCountsAttr().Get() or [], np.int64)
+        # First of all: polygons of two thousand million corners would be laid out else.
+        if counts.sum() > len(corners) or (len(corners) and corners.min() < 0):
             raise ValueError("a polygon names corners that are not there")
+        slots = _fans(counts)
         if len(corners) and corners.max() >= len(points):
             raise ValueError(f"a polygon names point {corners.max()} of {len(points)}")
         matrix = np.array(self.placed.GetLocalToWorldTransform(surface.GetPrim()))
