@@ -59,10 +59,9 @@ class Hi3d:
         photo_elevation_deg: Elevation that the photograph was taken from; None estimates it.
         draw_steps: Sampler steps of the first stage (the paper's code: 25; the shipped model gained
             nothing from more than 4 on held-out training objects).
-        refine_steps: Sampler steps of the second stage (25); 0 leaves it out, and the drawn views
-            are enlarged. So do the presets: the shipped refiner was trained for minutes only, and
-            on four held-out training objects it lost 0.2 dB against enlarging. With a better one,
-            such as the published, ask for its steps.
+        refine_steps: Sampler steps of the second stage (25; the shipped one was trained to be asked
+            once, and a published one's steps are taken from its card); 0 leaves it out, and the
+            drawn views are enlarged.
         photo_share: How much oftener the photograph is fitted to than each view of the ring.
         further_share: The same of each view of the further rings.
         fit_steps: Steps of the Gaussians' fit.
@@ -88,7 +87,7 @@ class Hi3d:
     fov_deg: float = 49.13
     photo_elevation_deg: float | None = None
     draw_steps: int = 4
-    refine_steps: int = 0
+    refine_steps: int = 1
     photo_share: float = 4.0
     further_share: float = 0.5
     fit_steps: int = 1000

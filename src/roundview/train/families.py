@@ -66,8 +66,15 @@ _REFINER = RefinerTraining(
 )
 """Of the second stage: for one step at noise that hides the clip, so that it learns the mean of
 what may be true; a gain in deep features counts half as much as one in error. Chosen by us."""
-_REFINES = {"guidance": [1.0, 1.0], "highest": 80.0, "cond_aug": 0.0, "residual": True}
-"""How the second stage is used that was trained so."""
+_REFINES: dict[str, Any] = {
+    "guidance": [1.0, 1.0],
+    "highest": 80.0,
+    "cond_aug": 0.0,
+    "residual": True,
+    "believed": 0.5,
+}
+"""How the second stage is used that was trained so. Half of the change keeps nine tenths of what it
+gains in deep features, and spreads PSNR less (22 objects that neither stage had seen)."""
 _CLIPS = (16, 600)
 """Coarse clips that are drawn before the second stage's training and in all."""
 _GUIDANCE = 3.0
