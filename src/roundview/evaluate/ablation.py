@@ -143,7 +143,7 @@ def load_measure(load: Callable[[], NvsMeasure]) -> Ablation:
     if candidate.recipe == "hi3d":
         from .hi3d import Hi3dMeasure, hi3d_variants  # noqa: PLC0415  each recipe when needed
 
-        # The presets leave the second stage out; what it is worth is asked here.
+        # Settings may leave the second stage out; what it is worth is asked here.
         full = replace(candidate.settings, refine_steps=candidate.settings.refine_steps or 1)
         return Hi3dMeasure(candidate, hi3d_variants(full), protocol)
     if candidate.recipe == "cascade-zero123":
