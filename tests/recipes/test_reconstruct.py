@@ -68,3 +68,14 @@ def test_a_field_gives_a_mesh_too(kind: Literal["sdf", "radiance"]) -> None:
     assert float(extent[1]) == pytest.approx(1.0, abs=1e-4)
     assert float(extent[0]) < 0.95
     assert asset.gaussians is not None
+
+
+def test_posed_views_half_of_them_without_an_outline_still_say_what_is_wrong() -> None:
+    views = render_mesh(block(0.6, 1.0, 0.5), rings())
+    alpha = views.alpha.clone()
+    alpha[::2] = 0.0
+    with pytest.warns(UserWarning, match="nothing in common"):
+        asset = reconstruct(
+            replace(views, alpha=alpha), torch.Generator().manual_seed(0), RECONSTRUCT_TINY
+        )
+    assert len(asset.mesh.faces) > 0

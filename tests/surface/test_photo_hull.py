@@ -123,6 +123,14 @@ def test_one_wrong_view_of_many_does_not_eat_the_subject() -> None:
     assert share(hull, solid(POINTS)) > 0.97
 
 
+def test_one_missing_cut_out_of_many_is_outvoted() -> None:
+    views = seen(tray())
+    alpha = views.alpha.clone()
+    alpha[3] = 0.0
+    hull = photo_hull(replace(views, alpha=alpha), half_width=HALF_WIDTH, settings=SMALL)
+    assert share(hull, solid(POINTS)) > 0.97
+
+
 def test_what_floats_and_no_outline_needs_is_dropped() -> None:
     scene = _Scene.of(seen(tray()), HALF_WIDTH, SMALL, SMALL.resolution)
     inside = solid(POINTS).reshape((SMALL.resolution,) * 3).numpy()

@@ -113,7 +113,7 @@ def reconstruct(
     hull = None
     if settings.carving is not None:
         carving = settings.carving
-        hull = stage("carve", lambda _: photo_hull(seen, half_width=HALF_WIDTH, settings=carving))
+        hull = stage("carve", lambda _: _carved(seen, carving))
     gaussians = stage(
         "fit",
         lambda report: fit_gaussians(
@@ -150,6 +150,14 @@ def reconstruct(
     total = {"scale": scale * again, "shift": (again * shift + moved).tolist()}
     stage.note("world_from_views", total)
     return asset
+
+
+def _carved(views: Views, carving: Carving) -> Bool[Tensor, "r r r"] | None:
+    """Find the photo hull, if outlines and cameras allow; the fit says what is wrong if not."""
+    try:
+        return photo_hull(views, half_width=HALF_WIDTH, settings=carving)
+    except ValueError:
+        return None
 
 
 def _cloud_on(

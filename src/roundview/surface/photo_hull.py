@@ -21,6 +21,11 @@ from ..views import Views
 _WIDE = 0.71
 """Half the side of the square that hides what is behind a node, steps: half its diagonal."""
 _MOST_ROUNDS = 400
+_AGREEMENTS = (1.0, 0.9)
+"""Shares of the outlines that a node must lie in: the second, as for the fit's own start, where one
+cut-out has a hole or is missing."""
+_WELL_FILLED = 0.05
+"""Of the outline that may stay open before that, of nine in ten; by us."""
 _ANYTHING = 1e8
 """Less than this is a depth, see `depth_kernel`."""
 
@@ -75,12 +80,14 @@ def photo_hull(
         ValueError: If the silhouettes have no common inside.
     """
     coarse = _Scene.of(views, half_width, settings, (settings.resolution + 1) // 2)
-    hull = coarse.hull()
-    if not hull.any():
+    fine = _Scene.of(views, half_width, settings, settings.resolution)
+    for agreement in _AGREEMENTS:
+        hull, whole = coarse.hull(agreement), fine.hull(agreement)
+        if hull.any() and whole.any() and np.quantile(fine.unfilled(whole), 0.9) <= _WELL_FILLED:
+            break
+    else:
         raise ValueError("the silhouettes have no common inside; check cameras and alpha")
     median = coarse.median_gap(hull)
-    fine = _Scene.of(views, half_width, settings, settings.resolution)
-    whole = fine.hull()
     if median <= settings.most_median:
         tolerance = max(settings.tolerance, settings.tolerance_of_median * median)
         while tolerance <= settings.most_tolerance:
@@ -88,7 +95,7 @@ def photo_hull(
             rough = coarse.carved(hull, tolerance)
             left = whole & _finer(rough, settings.resolution)
             left = fine.without_strays(fine.carved(left, tolerance))
-            if fine.unfilled(left) <= fine.unfilled(whole) + settings.unfilled:
+            if (fine.unfilled(left) <= fine.unfilled(whole) + settings.unfilled).all():
                 return torch.from_numpy(left)
             # A tunnel has eaten its way through, so what made it is no disagreement.
             tolerance *= 2
@@ -169,13 +176,14 @@ class _Scene:
             least_cosine=settings.least_cosine,
         )
 
-    def hull(self) -> NDArray[np.bool_]:
-        """Find the nodes inside all outlines."""
+    def hull(self, agreement: float = 1.0) -> NDArray[np.bool_]:
+        """Find the nodes inside all outlines, or such a share of them."""
         from ..kernels import run_jobs  # noqa: PLC0415  numba is slow to import
         from .photo_hull_numba import silhouette_kernel  # noqa: PLC0415
 
         inside = np.zeros((self.resolution,) * 3, np.bool_)
-        run_jobs(silhouette_kernel, len(inside), self.covered, *self.poses, self.grid, inside)
+        asked = (self.covered, *self.poses, self.grid, agreement, inside)
+        run_jobs(silhouette_kernel, len(inside), *asked)
         return inside
 
     def gaps(self, inside: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -217,11 +225,11 @@ class _Scene:
         run_jobs(depth_kernel, len(depth), nodes, *self.poses, self.grid, _WIDE, depth)
         return nodes, depth
 
-    def unfilled(self, inside: NDArray[np.bool_]) -> float:
-        """Give the share of a silhouette that a set leaves open, in the worst picture."""
+    def unfilled(self, inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Give the share of each picture's silhouette that a set leaves open."""
         shown = self.seen(inside)[1] < _ANYTHING
         missing = (self.covered & ~shown).sum(axis=(1, 2))
-        return float((missing / np.maximum(self.covered.sum(axis=(1, 2)), 1)).max())
+        return missing / np.maximum(self.covered.sum(axis=(1, 2)), 1)
 
     def without_strays(self, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Drop the pieces that no silhouette needs: what floats before a hollow agrees, too."""

@@ -20,8 +20,17 @@ speckled node let all of it be carved away."""
 
 
 @njit
-def silhouette_kernel(first_job, last_job, covered, pose, focal_px, grid, inside):  # noqa: ANN001, ANN201
-    """Find the nodes in every silhouette in whose picture they are. A job is a slab of x.
+def silhouette_kernel(  # noqa: ANN201
+    first_job,  # noqa: ANN001
+    last_job,  # noqa: ANN001
+    covered,  # noqa: ANN001
+    pose,  # noqa: ANN001
+    focal_px,  # noqa: ANN001
+    grid,  # noqa: ANN001
+    agreement,  # noqa: ANN001
+    inside,  # noqa: ANN001
+):
+    """Find the nodes in the silhouettes of the pictures that they are in. A job is a slab of x.
 
     Args:
         first_job: Where to begin.
@@ -30,22 +39,23 @@ def silhouette_kernel(first_job, last_job, covered, pose, focal_px, grid, inside
         pose: World to camera, n x 4 x 4.
         focal_px: Focal lengths, n.
         grid: The first node's coordinate and the step.
+        agreement: Share of those pictures that must cover a node.
         inside: r x r x r, written.
     """
-    r = inside.shape[1]
+    r, n_views = inside.shape[1], len(covered)
     h, w = covered.shape[1:]
     for x in range(first_job, last_job):
         for y in range(r):
             for z in range(r):
-                framed, kept = 0, True
-                for n in range(len(covered)):
+                framed, missed = 0, 0
+                for n in range(n_views):
                     u, v, away = _pixel(x, y, z, grid, pose[n], focal_px[n], h, w)
                     if away > 1e-6 and 0 <= u < w and 0 <= v < h:
                         framed += 1
-                        kept = kept and covered[n, int(v), int(u)]
-                        if not kept:
+                        missed += not covered[n, int(v), int(u)]
+                        if missed > (1 - agreement) * n_views:
                             break
-                inside[x, y, z] = kept and 2 * framed >= len(covered)
+                inside[x, y, z] = missed <= (1 - agreement) * framed and 2 * framed >= n_views
 
 
 @njit
