@@ -3,12 +3,10 @@
 import logging
 from dataclasses import replace
 
-from ..diffusion.clip_text import ClipText
 from ..diffusion.depth2image import Prompts
 from ..diffusion.dpt import DptDepth
 from ..diffusion.guide_models import SmallViewGuide, Zero123Guide
 from ..diffusion.known_views import SmallViewModel
-from ..diffusion.ldm_autoencoder import LdmAutoencoder
 from ..diffusion.ldm_unet import LdmUNet
 from ..diffusion.orbit import load_orbit_network
 from ..diffusion.public_depth_image import public_enhancing_models, text_prompts
@@ -23,7 +21,7 @@ from ..diffusion.zero123_views import Zero123Views
 from ..image import Foreground
 from ..memory import Room
 from ..models import DepthModel, FeatureModel
-from ..public_models import networks_in, prompts_of
+from ..public_models import prompts_of
 from ..recipes.enhancing import Enhancer
 from ..recipes.hifi123 import Hifi123Models
 from ..views import Views
@@ -45,7 +43,12 @@ from .parts import (
     tensors_of,
     torch_device,
 )
-from .text_guide import asked_of_text_guide, text_guide_card, text_guide_in
+from .text_guide import (
+    asked_of_text_guide,
+    stable_diffusion_in,
+    text_guide_card,
+    text_guide_in,
+)
 
 _log = logging.getLogger(__name__)
 _SMALL_STEPS = 1
@@ -185,13 +188,7 @@ def _public_enhancer(
     It is told what the views show; where nobody says it, the texture comes from the photograph
     alone and guidance has no effect. Its card's `options` may set `prompt` and `size_px`.
     """
-    networks = networks_in(room, card)
-    unet, autoencoder = networks.get("unet"), networks.get("autoencoder")
-    tower = networks.get("text_tower")
-    if not isinstance(unet, LdmUNet) or not isinstance(autoencoder, LdmAutoencoder):
-        raise ValueError(f"{card.name} lacks its network or autoencoder; import the whole file")
-    if not isinstance(tower, ClipText):
-        raise ValueError(f"{card.name} holds no text tower; import the whole checkpoint")
+    unet, autoencoder, tower = stable_diffusion_in(room, card)
     # RGNV asks the network inside, past the entrance that calls it to the device.
     room.take({"unet": unet.unet})
     cards.append(card)

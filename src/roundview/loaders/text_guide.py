@@ -68,13 +68,7 @@ def text_guide_in(room: Room, card: Card, prompt: str, *, scale: float | None = 
     """
     if not prompt.strip():
         raise ValueError(f"{card.name} judges by words: say with --prompt what the photo shows")
-    networks = networks_in(room, card)
-    unet, autoencoder = networks.get("unet"), networks.get("autoencoder")
-    tower = networks.get("text_tower")
-    if not isinstance(unet, LdmUNet) or not isinstance(autoencoder, LdmAutoencoder):
-        raise ValueError(f"{card.name} lacks its network or autoencoder; import the whole file")
-    if not isinstance(tower, ClipText):
-        raise ValueError(f"{card.name} holds no text tower; import the whole checkpoint")
+    unet, autoencoder, tower = stable_diffusion_in(room, card)
     told = card.settings.get("options", {}).get("scale", GUIDANCE if scale is None else scale)
     return TextGuide(
         unet,
@@ -85,6 +79,23 @@ def text_guide_in(room: Room, card: Card, prompt: str, *, scale: float | None = 
         velocity=card.kind == "sd2-v",
         scale=float(told),
     )
+
+
+def stable_diffusion_in(room: Room, card: Card) -> tuple[LdmUNet, LdmAutoencoder, ClipText]:
+    """Read the network, autoencoder and text tower of a Stable Diffusion of any kind.
+
+    Raises:
+        WeightsMissing: If the file is missing or differs from its card.
+        ValueError: If the checkpoint lacks one of them.
+    """
+    networks = networks_in(room, card)
+    unet, autoencoder = networks.get("unet"), networks.get("autoencoder")
+    tower = networks.get("text_tower")
+    if not isinstance(unet, LdmUNet) or not isinstance(autoencoder, LdmAutoencoder):
+        raise ValueError(f"{card.name} lacks its network or autoencoder; import the whole file")
+    if not isinstance(tower, ClipText):
+        raise ValueError(f"{card.name} holds no text tower; import the whole checkpoint")
+    return unet, autoencoder, tower
 
 
 def _size_px(card: Card) -> int:
