@@ -26,8 +26,12 @@ _AGREEMENTS = (1.0, 0.9)
 cut-out has a hole or is missing."""
 _WELL_FILLED = 0.05
 """Of the outline that may stay open before that, of nine in ten; by us."""
-_ANYTHING = 1e8
-"""Less than this is a depth, see `depth_kernel`."""
+FAR = 1e9
+"""Depth where there is nothing."""
+MANY = 5
+"""Of so many views one may disagree: it looks past the edge of what hides the node, or at a wall
+thinner than a step from the other side. By us: with 3 a ramekin kept half its lid, with 1,000 one
+speckled node let all of it be carved away."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,8 @@ def photo_hull(
     fine = _Scene.of(views, half_width, settings, settings.resolution)
     for agreement in _AGREEMENTS:
         hull, whole = coarse.hull(agreement), fine.hull(agreement)
-        if hull.any() and whole.any() and np.quantile(fine.unfilled(whole), 0.9) <= _WELL_FILLED:
+        open_share = fine.unfilled(whole)
+        if hull.any() and whole.any() and np.quantile(open_share, 0.9) <= _WELL_FILLED:
             break
     else:
         raise ValueError("the silhouettes have no common inside; check cameras and alpha")
@@ -95,7 +100,7 @@ def photo_hull(
             rough = coarse.carved(hull, tolerance)
             left = whole & _finer(rough, settings.resolution)
             left = fine.without_strays(fine.carved(left, tolerance))
-            if (fine.unfilled(left) <= fine.unfilled(whole) + settings.unfilled).all():
+            if (fine.unfilled(left) <= open_share + settings.unfilled).all():
                 return torch.from_numpy(left)
             # A tunnel has eaten its way through, so what made it is no disagreement.
             tolerance *= 2
@@ -227,7 +232,7 @@ class _Scene:
 
     def unfilled(self, inside: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Give the share of each picture's silhouette that a set leaves open."""
-        shown = self.seen(inside)[1] < _ANYTHING
+        shown = self.seen(inside)[1] < FAR
         missing = (self.covered & ~shown).sum(axis=(1, 2))
         return missing / np.maximum(self.covered.sum(axis=(1, 2)), 1)
 
@@ -241,10 +246,11 @@ class _Scene:
         kept = np.zeros_like(inside)
         missing = self.covered
         for piece in 1 + np.argsort(-size[1:], kind="stable"):
-            shown = self.seen(pieces == piece)[1] < _ANYTHING
+            here = pieces == piece
+            shown = self.seen(here)[1] < FAR
             # A grid's skin misses a pixel here and there at the outlines.
             if (shown & missing).sum() > 0.01 * shown.sum():
-                kept |= pieces == piece
+                kept |= here
                 missing = missing & ~shown
         return kept
 
@@ -292,7 +298,7 @@ def gaps_reference(
 
     Returns:
         By how much the views of each node disagree about a channel, -1 if fewer than two see it.
-        Of five or more views one may disagree with the others for nothing.
+        Of `MANY` views or more one may disagree with the others for nothing.
     """
     step = 2 * half_width / (resolution - 1)
     points = nodes * step - half_width
@@ -301,7 +307,7 @@ def gaps_reference(
     pixel, away = project(points, cameras)
     n, size = len(cameras), torch.tensor([w, h])
     at = pixel.floor().long()
-    depth = torch.full((n, h, w), 1e9)
+    depth = torch.full((n, h, w), FAR)
     # A square on every node, the nearest wins.
     reach = _WIDE * step * cameras.focal_px[:, None] / away
     first = (pixel - 0.5 - reach[..., None]).ceil().long().clamp(min=0)
@@ -325,7 +331,7 @@ def gaps_reference(
     apart = highest[0] - lowest[0]
     forgiving = torch.minimum(highest[1] - lowest[0], highest[0] - lowest[1])
     count = seen.sum(0)
-    gap = torch.where(count[:, None] >= 5, forgiving, apart).amax(-1).clamp(min=0)
+    gap = torch.where(count[:, None] >= MANY, forgiving, apart).amax(-1).clamp(min=0)
     return torch.where(count >= 2, gap, -1.0)
 
 

@@ -11,12 +11,7 @@ import math
 import numpy as np
 
 from ..kernels import njit
-
-_FAR = 1e9
-_MANY = 5
-"""Of so many views one may disagree: it looks past the edge of what hides the node, or at a wall
-thinner than a step from the other side. By us: with 3 a ramekin kept half its lid, with 1,000 one
-speckled node let all of it be carved away."""
+from .photo_hull import FAR, MANY
 
 
 @njit
@@ -95,11 +90,11 @@ def depth_kernel(first_job, last_job, nodes, pose, focal_px, grid, wide, depth):
         focal_px: Focal lengths, n.
         grid: The first node's coordinate and the step.
         wide: Half a square's side, steps.
-        depth: n x h x w, written; 1e9 where there is nothing.
+        depth: n x h x w, written; `FAR` where there is nothing.
     """
     h, w = depth.shape[1:]
     for n in range(first_job, last_job):
-        depth[n] = _FAR
+        depth[n] = FAR
         for k in range(len(nodes)):
             x, y, z = nodes[k]
             u, v, away = _pixel(x, y, z, grid, pose[n], focal_px[n], h, w)
@@ -187,7 +182,7 @@ def _disagreement(most, least, seen):  # noqa: ANN001, ANN202
     gap = 0.0
     for c in range(3):
         apart = most[0, c] - least[0, c]
-        if seen >= _MANY:
+        if seen >= MANY:
             apart = min(most[1, c] - least[0, c], most[0, c] - least[1, c])
         gap = max(gap, apart)
     return gap
