@@ -34,6 +34,7 @@ from roundview import loaders
 from roundview.data.objects import ObjectFile, find_objects
 from roundview.data.procedural import generated_objects
 from roundview.data.render_set import MultiViewSet, RenderSettings, load_set, object_views
+from roundview.data.solid_set import SolidSet
 from roundview.data.stream import StreamSettings, ViewStream
 from roundview.diffusion.depth_head import DepthNetwork, FeatureDepth
 from roundview.diffusion.elevation import ElevationNetwork, FeatureElevation
@@ -62,6 +63,7 @@ from roundview.train.families import FAMILIES, Order, Trained, train_family
 from roundview.train.logs import read_log
 from roundview.train.loop import LoopSettings
 from roundview.train.resident import ResidentSampler
+from roundview.train.shape import rendered_solid_sets
 from roundview.train.shards import save_shards
 from roundview.weights import Card, load_tensors, named
 
@@ -110,6 +112,18 @@ class Piece:
         )
 
     @cached_property
+    def solids(self) -> list[SolidSet]:
+        """Render as many objects as a ring holds, with what they fill, on all cores."""
+        asked = self.options
+        objects = self.objects or generated_objects(asked.slots, asked.seed)
+        return rendered_solid_sets(
+            objects[: asked.slots],
+            asked.work / "solids",
+            seed=asked.seed,
+            workers=asked.workers or os.cpu_count() or 1,
+        )
+
+    @cached_property
     def sampler(self) -> ResidentSampler:
         """Wait for the first objects and keep them on the device."""
         self.stream.wait(max(1, len(self.stream.live) // 8))
@@ -150,7 +164,7 @@ class Piece:
         """Say what is trained; waits for the first pictures, so that the clock counts them."""
         asked, cuda = self.options, self.place.type == "cuda"
         if not asked.sets:
-            _ = self.depth_set if asked.family in SEEN_ALONE else self.sampler
+            _ = self.seen()
         orbit_batch = 192 * 64**2 // asked.size**2 if cuda else 24
         own = {"orbit": max(1, orbit_batch)} | (GPU_BATCH if cuda else {})
         size = ViewTransformerSize(
@@ -164,6 +178,7 @@ class Piece:
             lambda: self.sampler,
             self.sets,
             lambda: self.depth_set,
+            lambda: self.solids,
             loop=self.loop,
             batch=asked.batch or own.get(asked.family),
             orbit=size,
@@ -171,6 +186,12 @@ class Piece:
             resume=True,
             place=self.place,
         )
+
+    def seen(self) -> object:
+        """Wait for what the family learns from."""
+        if self.options.family == "shape":
+            return self.solids
+        return self.depth_set if self.options.family in SEEN_ALONE else self.sampler
 
     @property
     def work(self) -> Path:
@@ -183,6 +204,8 @@ class Piece:
             return sum(len(part) for part in self.sets())
         if self.options.family in SEEN_ALONE:
             return len(self.depth_set) // 10
+        if self.options.family == "shape":
+            return sum(int(part.ready.sum()) for part in self.solids)
         return self.stream.drawn()
 
 

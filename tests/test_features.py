@@ -18,7 +18,8 @@ SHIPPED = Path(roundview.__file__).parent / "shipped"
 
 @lru_cache
 def shipped_state() -> dict[str, Tensor]:
-    return load_file(SHIPPED / "efficientnet-lite0.safetensors")
+    tensors = load_file(SHIPPED / "efficientnet-lite0.safetensors")
+    return {name: value.float() for name, value in tensors.items()}
 
 
 @lru_cache
@@ -94,13 +95,14 @@ def test_folded_norms_give_what_the_unfolded_network_gives() -> None:
 def test_the_shipped_weights_give_the_golden_embedding() -> None:
     """Check against the PyPI package efficientnet-lite-pytorch 0.1.0 on the same picture.
 
-    Made by net.extract_features((255 * rgb - 127) / 128).mean(dim=(2, 3))[0, ::128], image_size 64.
+    Made by net.extract_features((255 * rgb - 127) / 128).mean(dim=(2, 3))[0, ::128], image_size 64,
+    from weights in single precision; ours are shipped in half precision.
     """
     ramp = torch.linspace(0, 1, 64)
     rgb = torch.stack(torch.broadcast_tensors(ramp[:, None], ramp[None], 1 - ramp[:, None]), -1)
     golden = torch.tensor([0.0, 1.53962, 0.0, 3.51089, 6.0, 0.0, 0.0, 0.60995, 0.0, 0.0])
     torch.testing.assert_close(
-        shipped().embedding(rgb[None])[0, ::128], golden, rtol=1e-4, atol=1e-4
+        shipped().embedding(rgb[None])[0, ::128], golden, rtol=1e-2, atol=1e-2
     )
 
 

@@ -24,6 +24,7 @@ DEFAULTS = {
     "autoencoder": "autoencoder-small",
     "elevation": "elevation-small",
     "depth": "depth-small",
+    "shape": "shape-small",
     "refiner_views": "cascade-small",
     "video_refiner": "video-refiner-small",
     "multiview": "multiview-small",

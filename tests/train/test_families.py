@@ -8,13 +8,16 @@ from families_tiny import seeded
 from render_tiny import tiny_set
 from torch import Tensor, nn
 
+from roundview.data.procedural import generated_objects
 from roundview.data.render_set import MultiViewSet
 from roundview.data.shards import ShardSettings, render_shards
+from roundview.data.solid_set import SolidSet, render_solid_set
 from roundview.diffusion.checkpoints.unet import UNetShape
 from roundview.diffusion.depth_head import DepthDecoder, DepthNetwork, DepthSize
 from roundview.diffusion.elevation import ElevationHead, ElevationNetwork, ElevationSize
 from roundview.diffusion.encoders import AutoencoderSize, LatentAutoencoder
 from roundview.diffusion.ldm_unet import LdmUNet
+from roundview.diffusion.shape_head import ShapeDecoder, ShapeSize
 from roundview.diffusion.small_depth_image import small_depth_image_shape
 from roundview.diffusion.small_shapes import small_multiview_shape
 from roundview.diffusion.tuned import TunedFeatures
@@ -22,7 +25,8 @@ from roundview.diffusion.video_refine import SmallVideoRefiner
 from roundview.diffusion.video_unet import VideoUNet
 from roundview.diffusion.view_transformer import ViewTransformer, ViewTransformerSize
 from roundview.diffusion.zero123 import Zero123Net
-from roundview.loaders import load_features
+from roundview.loaders import Wanted, load_features
+from roundview.loaders.depth import load_depth
 from roundview.models import FeatureModel
 from roundview.train.batch import ViewSampler
 from roundview.train.cascade import CascadePair
@@ -56,7 +60,7 @@ def parts(name: str = "") -> Parts:
     return Parts(
         lambda: LatentAutoencoder(AUTOENCODER),
         features,
-        lambda: flat,
+        lambda: load_depth(Wanted(), []) if name == "shape-small" else flat,
         lambda: ViewTransformer(ORBIT),
     )
 
@@ -71,11 +75,15 @@ def order(directory: Path) -> Order:
             render_shards(1, directory / "geo", cameras=depth_cameras, settings=made)
         )
 
+    def solids() -> list[SolidSet]:
+        return [render_solid_set(generated_objects(1, 0), directory / "solids")]
+
     return Order(
         directory / "run",
         lambda: ViewSampler(sets()),
         sets,
         depth_set,
+        solids,
         loop=lambda own: replace(own, steps=1),
         batch=1,
         orbit=ORBIT,
@@ -103,6 +111,7 @@ BUILT: dict[str, Callable[[Trained], nn.Module]] = {
     "orbit-small": lambda made: ViewTransformer(ViewTransformerSize(**made.settings)),
     "depth-small": depth_network,
     "elevation-small": elevation_network,
+    "shape-small": lambda made: ShapeDecoder(ShapeSize(**made.settings)),
     "cascade-small": lambda made: ViewTransformer(ViewTransformerSize(**made.settings)),
     "multiview-small": lambda made: LdmUNet(small_multiview_shape(**made.settings)),
     "depth-image-small": lambda made: LdmUNet(

@@ -23,8 +23,14 @@ from .progress import told
 from .sharing import Address, EngineName, EngineOption, start_of
 
 CARDS = (
-    *("autoencoder-small", "orbit-small", "elevation-small", "depth-small", "cascade-small"),
-    *("multiview-small", "depth-image-small", "video-orbit-small", "video-refiner-small"),
+    *("autoencoder-small", "orbit-small", "elevation-small", "depth-small", "shape-small"),
+    *(
+        "cascade-small",
+        "multiview-small",
+        "depth-image-small",
+        "video-orbit-small",
+        "video-refiner-small",
+    ),
     *("zero123-small", "zero123-cascade-small"),
 )
 GENERATED = 400

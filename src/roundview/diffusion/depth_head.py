@@ -50,12 +50,12 @@ class DepthDecoder(nn.Module):
         ):
             # Features spread some 7 units: unnormalised, the blocks beside them are not heard.
             enter = nn.Conv2d(seen + above, width, 3, padding=1)
-            self.enter.append(nn.Sequential(enter, _norm(width)))
-            self.blocks.append(nn.Sequential(*[_Block(width) for _ in range(count)]))
+            self.enter.append(nn.Sequential(enter, group_norm(width)))
+            self.blocks.append(nn.Sequential(*[ResidualBlock(width) for _ in range(count)]))
             above = width
         told = size.maps[-1]
         self.whole = nn.Sequential(nn.LayerNorm(told), nn.Linear(told, coarsest))
-        self.leave = nn.Sequential(_norm(above), nn.SiLU(), nn.Conv2d(above, 20, 3, padding=1))
+        self.leave = nn.Sequential(group_norm(above), nn.SiLU(), nn.Conv2d(above, 20, 3, padding=1))
 
     def forward(self, maps: list[Tensor]) -> Float[Tensor, "n 5 h w"]:
         """Give inverse depth less 1, normals of any length, and the logit of coverage.
@@ -134,19 +134,21 @@ def working_size(h: int, w: int) -> tuple[int, int]:
     return max(16, round(h * scale / 16) * 16), max(16, round(w * scale / 16) * 16)
 
 
-class _Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Two convolutions beside the way through."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            *(_norm(width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)),
-            *(_norm(width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)),
+            *(group_norm(width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)),
+            *(group_norm(width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)),
         )
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """Give maps of the same size."""
         return x + self.layers(x)
 
 
-def _norm(width: int) -> nn.GroupNorm:
+def group_norm(width: int) -> nn.GroupNorm:
+    """Normalise in eight groups of channels, or in one."""
     return nn.GroupNorm(8 if width % 8 == 0 else 1, width)

@@ -21,9 +21,13 @@ def load_depth(wanted: Wanted, cards: list[Card]) -> DepthModel:
         WeightsMissing: If the estimator or the features are not installed.
         ValueError: If the weights or the device name nothing.
     """
-    place = torch_device(wanted.device)
-    card, tensors = tensors_of("depth", wanted.weights, cards)
-    features = load_features(wanted.weights, None if _there(cards) else cards)
+    return load_own_depth(wanted.weights, cards, torch_device(wanted.device))
+
+
+def load_own_depth(weights: str | None, cards: list[Card], place: torch.device) -> FeatureDepth:
+    """Load our own estimator; see `load_depth`."""
+    card, tensors = tensors_of("depth", weights, None if _there(cards, "depth") else cards)
+    features = load_features(weights, None if _there(cards, "features") else cards)
     size = settings_in(card)
     stages = size.pop("stages", None)
     decoder = DepthDecoder(DepthSize(**size))
@@ -37,6 +41,6 @@ def load_depth(wanted: Wanted, cards: list[Card]) -> DepthModel:
     return FeatureDepth(features, decoder.to(place))
 
 
-def _there(cards: list[Card]) -> bool:
-    """Whether the features' card was named already, by another part on top of them."""
-    return any(card.kind == "features" for card in cards)
+def _there(cards: list[Card], kind: str) -> bool:
+    """Whether a card was named already, by another part on top of the same weights."""
+    return any(card.kind == kind for card in cards)

@@ -15,6 +15,7 @@ from ..weights import VIDEO_KINDS, Card, WeightsMissing, find, load_tensors, nam
 
 if TYPE_CHECKING:
     from ..diffusion.encoders import LatentAutoencoder
+    from ..diffusion.orbit import LatentOrbitModel
     from ..diffusion.video_orbit import VideoRing
 
 _log = logging.getLogger(__name__)
@@ -153,7 +154,8 @@ def load_features(weights: str | None = None, cards: list[Card] | None = None) -
     """
     from ..features import EfficientNetLite0  # noqa: PLC0415  each model is imported when needed
 
-    return EfficientNetLite0(tensors_of("features", weights, cards)[1])
+    tensors = tensors_of("features", weights, cards)[1]
+    return EfficientNetLite0({name: value.float() for name, value in tensors.items()})
 
 
 def load_autoencoder(
@@ -191,6 +193,23 @@ def load_orbit_model(
         if cards is not None:
             cards.append(public)
         return load_video_orbit(public, device, memory_gb=memory_gb)
+    kinds = {card.kind for card in _named(weights)}
+    diffusion = load_latent_orbit(weights, cards, device=device)
+    # Who names an orbit model wants its drawings, not those of the shipped solids.
+    if "orbit" in kinds and "shape" not in kinds:
+        return diffusion
+    from .shape import load_solid_orbit  # noqa: PLC0415  each model is imported when needed
+
+    return load_solid_orbit(diffusion, weights, cards, device=device)
+
+
+def load_latent_orbit(
+    weights: str | None = None,
+    cards: list[Card] | None = None,
+    *,
+    device: torch.device = torch.device("cpu"),  # noqa: B008  a constant
+) -> "LatentOrbitModel":
+    """Load our own diffusion model of orbits; arguments as for `load_features`."""
     from ..diffusion.orbit import LatentOrbitModel, load_orbit_network  # noqa: PLC0415
     from ..diffusion.view_transformer import ViewTransformer, ViewTransformerSize  # noqa: PLC0415
 

@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..diffusion.orbit import LatentOrbitModel
 from ..models import DepthModel, FeatureModel
 from .depth import load_depth
-from .parts import Wanted, load_autoencoder, load_features, load_orbit_model
+from .parts import Wanted, load_autoencoder, load_features, load_latent_orbit
 
 if TYPE_CHECKING:
     from ..diffusion.view_transformer import ViewTransformer
@@ -33,9 +32,6 @@ def load_training_parts(weights: str | None, place: torch.device) -> "Parts":
         return load_depth(Wanted(weights, device=place.type), [])
 
     def orbit() -> "ViewTransformer":
-        model = load_orbit_model(weights, device=place)
-        if not isinstance(model, LatentOrbitModel):
-            raise ValueError(f"a cascade begins with a small orbit model, which {weights} is not")
-        return model.network
+        return load_latent_orbit(weights, device=place).network
 
     return Parts(lambda: load_autoencoder(weights).to(place), features, depth, orbit)

@@ -253,6 +253,28 @@ def finer(cameras: Cameras, times: int) -> Cameras:
     return cameras.resized((h * times, w * times))
 
 
+def surface_rgb(
+    mesh: Mesh, points: Float[Tensor, "p 3"], face: Int[Tensor, " p"]
+) -> Float[Tensor, "p 3"]:
+    """Look up the colours of points on a mesh's surface, as `render_mesh` would draw them unlit.
+
+    Args:
+        mesh: Texture first, else vertex colour, else mid-grey.
+        points: World points.
+        face: The face that each lies on.
+    """
+    corner = mesh.faces[face]
+    a, b, c = mesh.vertices[corner].unbind(1)
+    opposite = [
+        torch.linalg.cross(y - x, points - x).norm(dim=-1) for x, y in ((b, c), (c, a), (a, b))
+    ]
+    share = torch.stack(opposite, dim=-1)[..., None]
+    share = share / share.sum(dim=1, keepdim=True).clamp(min=1e-20)
+    if mesh.texture is not None and mesh.uv is not None:
+        return _texture_at(mesh.texture.rgb, (mesh.uv[corner] * share).sum(dim=1))
+    return (vertex_rgb(mesh)[corner] * share).sum(dim=1)
+
+
 def vertex_rgb(mesh: Mesh) -> Float[Tensor, "v 3"]:
     """The colours of the vertices; mid-grey if the mesh has none."""
     grey = torch.full_like(mesh.vertices, 0.5)

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..data.objects import ObjectFile, find_objects
 from ..data.procedural import procedural_object, textures_to_crop
 from ..data.render_set import MultiViewSet, RenderSettings, render_set
+from ..data.solid_set import SolidSet
 from ..mesh import Mesh
 from ..models import Report, silent
 from ..weights import DEFAULTS, Card, save_weights
@@ -20,6 +21,7 @@ from .batch import ViewSampler
 from .depth import DepthSet, rendered_depth_set
 from .families import FAMILIES, Order, Parts, Trained, train_family
 from .orbit import object_weights
+from .shape import rendered_solid_sets
 
 CARDS = tuple(FAMILIES)
 """What the command trains."""
@@ -91,6 +93,10 @@ def train_card(
         folder = run.directory / "pictures" / "geometry"
         return rendered_depth_set(objects, folder, seed=run.seed, report=report("render"))
 
+    def solids() -> list[SolidSet]:
+        folder = run.directory / "pictures" / "solids"
+        return rendered_solid_sets(objects, folder, seed=run.seed, report=report("render"))
+
     @functools.cache
     def sets() -> list[MultiViewSet]:
         return list(rendered_sets(objects, run, FAMILIES[name].picture_px, report("render")))
@@ -105,6 +111,7 @@ def train_card(
         lambda: _sampler(*sets()),
         sets,
         depth_set,
+        solids,
         loop=lambda own: replace(own, steps=run.steps or own.steps, seed=run.seed),
         batch=run.batch,
         start=run.start,

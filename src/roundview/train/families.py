@@ -16,11 +16,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..data.render_set import MultiViewSet
+from ..data.solid_set import SolidSet
 from ..diffusion.depth_head import DepthDecoder, DepthNetwork, DepthSize
 from ..diffusion.elevation import ElevationHead, ElevationNetwork, ElevationSize
 from ..diffusion.encoders import AutoencoderSize, LatentAutoencoder
 from ..diffusion.ldm_unet import LdmUNet
 from ..diffusion.orbit import LatentOrbitModel
+from ..diffusion.shape_head import ShapeDecoder, ShapeSize
 from ..diffusion.small_depth_image import small_depth_image_shape
 from ..diffusion.small_shapes import (
     narrow_video_refiner_shape,
@@ -48,6 +50,7 @@ from .loop import LoopSettings
 from .multiview import MultiViewTraining, train_multiview
 from .orbit import OrbitTraining, train_orbit
 from .rings import RingSampler
+from .shape import ShapeTraining, SolidSampler, train_shape, tuned_features
 from .surgery import CONV_IN, begin_with, fitting, refiner_from_orbit, widened
 from .video_orbit import VideoTraining, train_video_orbit
 from .video_refiner import RefinerEncoders, RefinerTraining, train_video_refiner
@@ -108,6 +111,7 @@ class Order:
             that need them; the objects are rendered then, if they are not there yet.
         sets: Gives the sets that it draws from, for families that look at whole rings.
         depth_set: Gives pictures with their geometry.
+        solids: Gives pictures with what their subjects fill.
         loop: Turns a family's own settings of the loop into those that are wanted.
         batch: Objects (pictures) a step; None takes the family's own.
         orbit: Size of the orbit model, which is then given the autoencoder's channels.
@@ -121,6 +125,7 @@ class Order:
     views: Callable[[], ViewSampler]
     sets: Callable[[], list[MultiViewSet]]
     depth_set: Callable[[], DepthSet]
+    solids: Callable[[], list[SolidSet]] = list
     loop: Callable[[LoopSettings], LoopSettings] = lambda own: own
     batch: int | None = None
     orbit: ViewTransformerSize = ViewTransformerSize()  # noqa: RUF009  frozen
@@ -211,6 +216,17 @@ def _depth(order: Order, parts: Parts) -> Trained:
     training = _with_batch(EstimatorTraining(), order)
     train_depth(network, order.depth_set(), order.directory, training=training, **running)
     return _trained(network, {"stages": 6} | asdict(size), order, running)
+
+
+def _shape(order: Order, parts: Parts) -> Trained:
+    running = order.running(
+        LoopSettings(steps=8000, learning_rate=1.5e-3, warmup=150, cooldown=0.4)
+    )
+    features = tuned_features(parts.depth())
+    decoder = _begun(ShapeDecoder(ShapeSize(features.channels)), order)
+    training, sampler = _with_batch(ShapeTraining(), order), SolidSampler(order.solids())
+    train_shape(decoder, features, sampler, order.directory, training=training, **running)
+    return _trained(decoder, asdict(decoder.size), order, running)
 
 
 def _cascade(order: Order, parts: Parts) -> Trained:
@@ -329,6 +345,7 @@ FAMILIES: dict[str, Family] = {
     "orbit-small": Family(_orbit),
     "elevation-small": Family(_elevation),
     "depth-small": Family(_depth),
+    "shape-small": Family(_shape),
     "cascade-small": Family(_cascade),
     "multiview-small": Family(_multiview),
     "depth-image-small": Family(_depth_image, picture_px=128),
@@ -338,7 +355,6 @@ FAMILIES: dict[str, Family] = {
     "zero123-cascade-small": Family(_zero123_cascade),
 }
 """What can be trained, by the name of its card."""
-
 Net = TypeVar("Net", bound=nn.Module)
 Training = TypeVar("Training", bound="_Batched")
 
@@ -371,8 +387,8 @@ def _with_depth(order: Order, parts: Parts) -> RefinerEncoders:
     depth = parts.depth()
 
     def maps(rgba: Float[Tensor, "n 4 h w"]) -> Float[Tensor, "n h w"]:
-        rgb = rgba[:, :3].movedim(1, -1).clamp(0, 1).contiguous()
-        return subject_depth(depth(rgb.to(order.place))[0].to(rgba), rgba[:, 3])
+        rgb = rgba[:, :3].movedim(1, -1).clamp(0, 1).contiguous().to(order.place)
+        return subject_depth(depth(rgb)[0].to(rgba), rgba[:, 3])
 
     return RefinerEncoders(small_encoders(parts.autoencoder(), parts.features()), maps)
 
