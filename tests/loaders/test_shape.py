@@ -2,7 +2,7 @@ from pathlib import Path
 
 from roundview.diffusion.orbit import LatentOrbitModel
 from roundview.diffusion.solid_orbit import SolidOrbitModel
-from roundview.loaders.parts import load_latent_orbit, load_orbit_model
+from roundview.loaders.parts import asks_of_orbit, load_latent_orbit, load_orbit_model
 from roundview.loaders.shape import load_shape
 from roundview.weights import SHIPPED, Card, card
 
@@ -27,6 +27,7 @@ def test_orbits_are_drawn_from_solids_unless_an_orbit_model_is_named(tmp_path: P
     model = load_orbit_model(cards=cards)
     assert isinstance(model, SolidOrbitModel)
     assert isinstance(load_latent_orbit(), LatentOrbitModel)
+    assert asks_of_orbit(model) == {"elevation_frames": 0}
     named = copied(["orbit-small"], tmp_path)
     assert isinstance(load_orbit_model(named), LatentOrbitModel)
     both = copied(["shape-small"], tmp_path)

@@ -94,12 +94,16 @@ def load_matte(wanted: Wanted, cards: list[Card]) -> Matte:
 def asks_of_orbit(orbit: OrbitModel) -> dict[str, Any]:
     """Say what an orbit model asks of a recipe: nothing, or a video model's one ring.
 
-    A model that draws its own few views only cannot draw frames to estimate the elevation from.
+    A model that draws its own few views only cannot draw frames to estimate the elevation from. Of
+    our own models' frames the estimate is worse than of the photograph alone: 9.6 degrees off with
+    `shape-small`, 12.6 with `orbit-small`, 9.0 without, on 50 held-out training objects.
     """
     from ..diffusion.multiview import MultiviewModel  # noqa: PLC0415  each model when needed
+    from ..diffusion.orbit import LatentOrbitModel  # noqa: PLC0415
+    from ..diffusion.solid_orbit import SolidOrbitModel  # noqa: PLC0415
     from ..diffusion.zero123plus import Zero123Plus  # noqa: PLC0415
 
-    if isinstance(orbit, Zero123Plus):
+    if isinstance(orbit, Zero123Plus | SolidOrbitModel | LatentOrbitModel):
         return {"elevation_frames": 0}
     if isinstance(orbit, MultiviewModel):
         return {
