@@ -125,7 +125,8 @@ def test_a_refiner_and_a_partial_checkpoint_are_refused(tmp_path: Path) -> None:
 
 
 def test_shipped_models_draw_any_views() -> None:
-    assert load_im3d(Wanted(use_matte=False, photo_elevation_deg=0.0)).asks == {}
+    loaded = load_im3d(Wanted(use_matte=False, photo_elevation_deg=0.0))
+    assert loaded.asks == {"elevation_frames": 0}
 
 
 def test_prompts_are_told_by_the_merges_of_the_checkpoint(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_shipped_models_come_with_their_cards() -> None:
     names = {card.name for card in loaded.cards}
     assert {"orbit-small", "autoencoder-small", "video-refiner-small", "depth-small"} <= names
     assert set(loaded.counted) == {"orbit", "refiner"}
-    assert loaded.asks == {}
+    assert loaded.asks == {"elevation_frames": 0}
     assert isinstance(loaded.models.refiner, OrbitRefiner)
 
 
@@ -75,7 +75,8 @@ def test_a_published_second_stage_refines_what_our_first_one_draws(tmp_path: Pat
     assert "video-refiner-small" not in names
     refiner = loaded.models.refiner
     assert isinstance(refiner, VideoRefiner)
-    assert loaded.asks == {"size_px": 64, "photo_px": 64, "refine_steps": 2}
+    ours = {"elevation_frames": 0}
+    assert loaded.asks == ours | {"size_px": 64, "photo_px": 64, "refine_steps": 2}
     # What the card does not state is as published.
     assert (refiner.use.frames, refiner.use.guidance, refiner.use.mixing) == (4, (1.0, 2.0), 40.0)
     assert refined_by(refiner).rgb.shape == (4, 64, 64, 3)

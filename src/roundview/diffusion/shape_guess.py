@@ -16,7 +16,10 @@ from .shape_head import LAYERS, PICTURE_PX, REACH, ShapeDecoder, upright
 _LEAST_LAYERS = 1.5
 """Of a ray that meets the subject."""
 _FULLER = 1.25
-"""How much more of a ray counts as solid than its probabilities add up to."""
+"""How much more of a ray counts as solid than its probabilities add up to: best of 1 to 1.6 in
+shape marks and PSNR together, on 24 left-out training objects."""
+_DOUBT = -2.2
+"""Logit below which a place is empty, however many its ray is to keep: one in ten. Chosen by us."""
 _SEEN = 0.1
 """Alpha of such a ray, as in training."""
 _FRONT_LAYERS = 2.5
@@ -127,14 +130,20 @@ def _threshold(logit: Float[Tensor, "l s s"], seen: Bool[Tensor, "s s"]) -> Floa
     """
     expected = (_FULLER * logit.sigmoid().sum(dim=0)).clamp(_LEAST_LAYERS, len(logit) - 1.001)
     ranked = logit.sort(dim=0, descending=True).values
-    below = expected.floor()
-    pair = [ranked.gather(0, (below.long() + k - 1)[None])[0] for k in (0, 1)]
-    level = torch.lerp(pair[0], pair[1], expected - below)
+    level = _ranked_at(ranked, expected).clamp(min=_DOUBT)
+    level = level.minimum(_ranked_at(ranked, torch.full_like(expected, _LEAST_LAYERS)))
     weight = seen.float()
     summed, count = (
         nn.functional.avg_pool2d(x[None, None], 3, 1, 1)[0, 0] for x in (level * weight, weight)
     )
     return torch.where(count > 0, summed / count.clamp(min=1e-6), 0.0)
+
+
+def _ranked_at(ranked: Float[Tensor, "l s s"], count: Float[Tensor, "s s"]) -> Float[Tensor, "s s"]:
+    """Give the value of which `count` values, ranked from the largest, are at least as large."""
+    below = count.floor()
+    larger, smaller = (ranked.gather(0, (below.long() + k - 1)[None])[0] for k in (0, 1))
+    return torch.lerp(larger, smaller, count - below)
 
 
 def _looked_up(grid: Float[Tensor, "..."], place: Float[Tensor, "p 3"]) -> Float[Tensor, "p c"]:
