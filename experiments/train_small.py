@@ -31,7 +31,7 @@ import torch
 from torch import Generator
 
 from roundview import loaders
-from roundview.data.objects import ObjectFile, find_objects
+from roundview.data.objects import ObjectFile, find_objects, is_scan
 from roundview.data.procedural import generated_objects
 from roundview.data.render_set import MultiViewSet, RenderSettings, load_set, object_views
 from roundview.data.solid_set import SolidSet
@@ -102,26 +102,32 @@ class Piece:
     @cached_property
     def depth_set(self) -> DepthSet:
         """Render as many objects as a ring holds, with their geometry, on all cores."""
-        asked = self.options
-        objects = self.objects or generated_objects(asked.slots, asked.seed)
         return rendered_depth_set(
-            objects[: asked.slots],
-            asked.work / "geometry",
-            seed=asked.seed,
-            workers=asked.workers or os.cpu_count() or 1,
+            self.first_objects(),
+            self.options.work / "geometry",
+            seed=self.options.seed,
+            workers=self.processes,
         )
 
     @cached_property
     def solids(self) -> list[SolidSet]:
         """Render as many objects as a ring holds, with what they fill, on all cores."""
-        asked = self.options
-        objects = self.objects or generated_objects(asked.slots, asked.seed)
         return rendered_solid_sets(
-            objects[: asked.slots],
-            asked.work / "solids",
-            seed=asked.seed,
-            workers=asked.workers or os.cpu_count() or 1,
+            self.first_objects(),
+            self.options.work / "solids",
+            seed=self.options.seed,
+            workers=self.processes,
         )
+
+    def first_objects(self) -> list[ObjectFile]:
+        """Give as many objects as a ring holds, generated ones where there are no files."""
+        asked = self.options
+        return (self.objects or generated_objects(asked.slots, asked.seed))[: asked.slots]
+
+    @property
+    def processes(self) -> int:
+        """Of those that render at once."""
+        return self.options.workers or os.cpu_count() or 1
 
     @cached_property
     def sampler(self) -> ResidentSampler:
@@ -249,7 +255,7 @@ def split(
         return None, list(_read(generated_objects(options.objects, options.seed + 1000)))
     found = find_objects(options.data)
     apart = [item for item in found if held_out(item.name)]
-    scans = [item for item in apart if item.name.startswith(("gso/", "ycb/"))]
+    scans = [item for item in apart if is_scan(item.name)]
     others = [item for item in apart if item not in scans]
     shuffled = np.random.default_rng(7).permutation(len(others))
     chosen = (scans + [others[i] for i in shuffled])[: options.objects]

@@ -42,6 +42,11 @@ def find_objects(source: Path) -> list[ObjectFile]:
     return found
 
 
+def is_scan(name: str) -> bool:
+    """Tell scans in the training archive (Google Scanned Objects, YCB) from what people drew."""
+    return name.startswith(("gso/", "ycb/"))
+
+
 def _in_folder(source: Path, path: Path) -> ObjectFile:
     name = str(path.relative_to(source).with_suffix(""))
     return ObjectFile(name, functools.partial(_read_file, path))

@@ -20,7 +20,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from ..mesh import Mesh
-from .objects import ObjectFile, find_objects
+from .objects import ObjectFile, find_objects, is_scan
 from .procedural import procedural_object, textures_to_crop
 from .render_set import MultiViewSet, RenderSettings, object_views
 
@@ -243,7 +243,7 @@ def _meshes(order: _Order, rng: np.random.Generator) -> Iterator[Mesh]:
         wanted = set(order.names)
         found = [item for item in found if item.name in wanted]
     settings = order.settings
-    scanned = np.array([item.name.startswith(("gso/", "ycb/")) for item in found], bool)
+    scanned = np.array([is_scan(item.name) for item in found], bool)
     weight = np.where(scanned, settings.scans_times, 1.0)
     # Few of them, others in each worker: reading all textures would delay the start.
     chosen = rng.permutation(len(found))[:60]

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from ..data.objects import is_scan
 from ..data.render_set import MultiViewSet
 from ..diffusion.orbit import LatentOrbitModel
 from .batch import recoloured
@@ -145,10 +146,7 @@ def scans_oftener(sets: list[MultiViewSet], times: float = 8.0) -> list[np.ndarr
 
     They are few among the training objects, but look most like what users photograph.
     """
-    return [
-        np.array([times if name.startswith(("gso/", "ycb/")) else 1.0 for name in part.names])
-        for part in sets
-    ]
+    return [np.array([times if is_scan(name) else 1.0 for name in part.names]) for part in sets]
 
 
 def _bytes(part: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 
 from ..camera import Cameras
-from ..data.objects import ObjectFile
+from ..data.objects import ObjectFile, is_scan
 from ..data.shards import ShardSettings, read_shard, render_shards
 from ..diffusion.depth_head import PICTURE_PX, DepthNetwork
 from ..diffusion.orbit import DISTANCE, FOV_DEG
@@ -159,7 +159,7 @@ def rendered_depth_set(
     """
     made = ShardSettings(size_px=size_px, lit_share=0.5, shard_objects=32, seed=seed)
     several: dict[str, Any] = {"cameras": depth_cameras, "workers": workers}
-    scans = [item for item in objects if item.name.startswith(("gso/", "ycb/"))]
+    scans = [item for item in objects if is_scan(item.name)]
     often = [*objects, *(SCANS_TIMES - 1) * scans]
     real = render_shards(
         [*often, *stretched(often, seed)],

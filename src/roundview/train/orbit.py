@@ -9,6 +9,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
+from ..data.objects import is_scan
 from ..data.render_set import MultiViewSet
 from ..diffusion.encoders import LatentAutoencoder
 from ..diffusion.noise import CosineSchedule, v_from_clean
@@ -158,7 +159,7 @@ def object_weights(
     Scanned objects (Google Scanned Objects, YCB) are few in the training set but look most like
     what users photograph.
     """
-    scans = np.array([name.startswith(("gso/", "ycb/")) for name in real.names])
+    scans = np.array([is_scan(name) for name in real.names])
     weight = np.where(scans, scans_times, 1.0)
     each = procedural_share / (1 - procedural_share) * weight.sum() / len(procedural)
     return [weight, np.full(len(procedural), each)]

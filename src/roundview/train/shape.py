@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Generator, Tensor, nn
 
 from ..camera import Cameras
-from ..data.objects import ObjectFile
+from ..data.objects import ObjectFile, is_scan
 from ..data.procedural import generated_objects
 from ..data.solid_set import SolidSet, render_solid_set
 from ..diffusion.depth_head import FeatureDepth
@@ -89,7 +89,7 @@ def rendered_solid_sets(
 
     What is there already is read back. 1.5 MB an object.
     """
-    scans = [item for item in objects if _is_scan(item.name)]
+    scans = [item for item in objects if is_scan(item.name)]
     parts = {
         "objects": objects,
         "stretched": stretched([*objects, *(_SCANS_STRETCHED - 1) * scans], seed),
@@ -108,11 +108,7 @@ def rendered_solid_sets(
 
 
 def _how_often(name: str) -> float:
-    return SCANS_TIMES if _is_scan(name) else GENERATED if name.startswith("generated/") else 1.0
-
-
-def _is_scan(name: str) -> bool:
-    return name.startswith(("gso/", "ycb/"))
+    return SCANS_TIMES if is_scan(name) else GENERATED if name.startswith("generated/") else 1.0
 
 
 class SolidSampler:
